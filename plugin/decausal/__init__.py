@@ -1,0 +1,1 @@
+"""Make chosen layers of a decoder-only language model bidirectional."""

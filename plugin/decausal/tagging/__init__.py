@@ -1,0 +1,1 @@
+"""Sequence labelling: the life of a sentence from words to tags."""
