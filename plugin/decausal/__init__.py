@@ -1,1 +1,18 @@
 """Make chosen layers of a decoder-only language model bidirectional."""
+
+from ._attach import Handle, unmask, unmasked_layers
+from ._audit import AuditReport, audit
+from ._errors import CheckpointError, DataError, UnsupportedModelError
+from ._pattern import LayerPattern
+
+__all__ = [
+    "AuditReport",
+    "CheckpointError",
+    "DataError",
+    "Handle",
+    "LayerPattern",
+    "UnsupportedModelError",
+    "audit",
+    "unmask",
+    "unmasked_layers",
+]

@@ -1,0 +1,216 @@
+"""Unmasking chosen layers of a model in place, and putting everything back."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from torch import nn
+from transformers import PreTrainedConfig
+
+from ._errors import UnsupportedModelError
+from ._hooks import ModelGuard, OpenLayer, SharedState, end_forward, hooks_of, open_layers, unregister
+from ._layers import DecoderLayer, DecoderStack, attention_kernel, find_decoder_stack, is_encoder
+from ._masks import Window
+from ._pattern import LayerPattern, format_layers
+
+RECORD = "decausal"
+"""The name of our entry in a model's configuration."""
+
+
+def unmask(
+    model: nn.Module, pattern: str | LayerPattern, *, scope: str = "all", window: Window = "symmetric"
+) -> "Handle":
+    """Makes chosen decoder layers of the model bidirectional, in place.
+
+    Works on a transformers decoder-only model, bare or wrapped, before or after PEFT, and with any attention
+    implementation that reads a mask. Padding, packed neighbours and sliding windows stay as the host's mask has them.
+    The choice is written to `model.config`, from where `save_pretrained` takes it into `config.json`.
+
+    Args:
+        model: the model, or a module that contains one.
+        pattern: which layers; see `LayerPattern`.
+        scope: `"all"`: every token of an unmasked layer sees both sides.
+        window: `"symmetric"` lets a sliding window reach as far to the right as to the left; `"full"` lifts it in the
+            unmasked layers.
+
+    Returns:
+        A handle that pauses or removes what was attached; it may be dropped.
+
+    Raises:
+        TypeError: the pattern is no text.
+        ValueError: the pattern does not fit the model's depth, or an argument has an unknown value.
+        UnsupportedModelError: a chosen layer cannot be made exactly bidirectional; names it and says why.
+    """
+    if scope != "all":
+        raise ValueError(f'scope={scope!r}: the one scope of this version is "all" (every token sees both sides).')
+    if window not in ("symmetric", "full"):
+        raise ValueError(f'window={window!r}: write "symmetric" (same reach on both sides) or "full" (no window).')
+    parsed = LayerPattern.parse(pattern)
+    key = uuid.uuid4().hex
+    if parsed.text == "none":
+        return Handle(model, (), key)
+    stack = find_decoder_stack(model)
+    chosen = parsed.layers(len(stack.layers))
+    if chosen:
+        _check_supported(stack, chosen, window)
+        state = _state_of(stack)
+        for index in chosen:
+            _open(stack.layers[index], window, state, stack.config).owners[key] = str(parsed)
+        _guard(stack, state)
+        _record(stack)
+    return Handle(model, chosen, key)
+
+
+def unmasked_layers(model: nn.Module) -> tuple[int, ...]:
+    """The layers that are bidirectional now, ascending; `()` on an untouched model or while paused."""
+    return tuple(sorted({hook.index for hook in open_layers(model) if not hook.is_paused}))
+
+
+@dataclass(frozen=True)
+class Handle:
+    """What one call of `unmask` attached.
+
+    It holds no state of its own: copied or pickled together with its model, it goes on working for the copy.
+
+    Attributes:
+        model: the model that was given.
+        layers: the zero-based numbers of the layers that this call unmasked.
+    """
+
+    model: nn.Module
+    layers: tuple[int, ...]
+    key: str = field(repr=False)
+
+    def remove(self) -> None:
+        """Give the layers back as they were. A layer that another handle also unmasked stays open for that one.
+
+        Calling it again does nothing. Take a loss's backward pass before: with gradient checkpointing it computes the
+        layers once more, and needs them open.
+        """
+        mine = [
+            module for module in self.model.modules() if any(self.key in h.owners for h in hooks_of(module, OpenLayer))
+        ]
+        for module in mine:
+            for hook in hooks_of(module, OpenLayer):
+                del hook.owners[self.key]
+                if not hook.owners:
+                    if not hook.is_paused:
+                        hook.close()
+                    del hook.state.layers[hook.index]
+                    unregister(module, hook)
+        if mine:
+            stack = find_decoder_stack(self.model)
+            if not any(open_layers(stack.model)):
+                _unguard(stack)
+            _record(stack)
+
+    @contextmanager
+    def paused(self) -> Iterator[nn.Module]:
+        """The causal model back for the length of a `with` block, for generation or a causal-LM loss.
+
+        Everything that needs the causal layers belongs inside, the backward pass too. A layer that another handle
+        unmasked as well is paused with this one.
+        """
+        hooks = [hook for hook in open_layers(self.model) if self.key in hook.owners]
+        for hook in hooks:
+            hook.pause()
+        try:
+            yield self.model
+        finally:
+            for hook in hooks:
+                if hook.owners:  # else removed inside the block
+                    hook.resume()
+
+    def __enter__(self) -> "Handle":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+def _check_supported(stack: DecoderStack, chosen: tuple[int, ...], window: Window) -> None:
+    name = type(stack.model).__name__
+    if is_encoder(stack.config):
+        raise UnsupportedModelError(
+            f"{name} (model_type={stack.config.model_type!r}) is an encoder: its layers already see both sides. "
+            f'Use unmask="none".'
+        )
+    if attention_kernel(stack.config) == "flex" and window == "full":
+        raise UnsupportedModelError(f'{name}: window="full" is not available with flex_attention; use sdpa or eager.')
+    for layer in (stack.layers[index] for index in chosen):
+        where = f"{name}: layer {layer.index} ({layer.name}, {layer.kind}) cannot be unmasked: "
+        if layer.obstacle:
+            possible = tuple(other.index for other in stack.layers if not other.obstacle)
+            raise UnsupportedModelError(
+                f"{where}{layer.obstacle}. The layers of this model that can be unmasked: {format_layers(possible)}."
+            )
+        for other in stack.layers:
+            if other.module is layer.module and other.index not in chosen:
+                raise UnsupportedModelError(
+                    f"{where}it is the same module as layer {other.index}; choose both or neither."
+                )
+        opened = hooks_of(layer.module, OpenLayer)
+        if opened and opened[0].window != window:
+            raise ValueError(
+                f"window={window!r}: layer {layer.index} is already unmasked with window={opened[0].window!r}; remove "
+                f"that handle first."
+            )
+        if not opened and any(getattr(attention, "is_causal", True) is False for attention in layer.attentions):
+            raise UnsupportedModelError(
+                f"{where}it has is_causal=False already, so something else decided what it sees: the configuration "
+                f"(is_causal, use_bidirectional_attention) or other code. Undo that first."
+            )
+
+
+def _open(layer: DecoderLayer, window: Window, state: SharedState, config: PreTrainedConfig) -> OpenLayer:
+    hooks = hooks_of(layer.module, OpenLayer)
+    if hooks:
+        return hooks[0]
+    hook = OpenLayer(layer, window, state, config)
+    state.layers[layer.index] = hook
+    layer.module.register_forward_pre_hook(hook, with_kwargs=True)
+    return hook
+
+
+def _guard(stack: DecoderStack, state: SharedState) -> None:
+    for model in stack.wrappers:
+        if not hooks_of(model, ModelGuard):
+            model.register_forward_pre_hook(ModelGuard(model, model is stack.runner, state), with_kwargs=True)
+            if model is stack.runner:
+                model.register_forward_hook(end_forward, always_call=True)
+
+
+def _unguard(stack: DecoderStack) -> None:
+    for model in stack.wrappers:
+        for guard in hooks_of(model, ModelGuard):
+            unregister(model, guard)
+        unregister(model, end_forward)
+
+
+def _state_of(stack: DecoderStack) -> SharedState:
+    return next((hook.state for hook in open_layers(stack.model)), SharedState())
+
+
+def _record(stack: DecoderStack) -> None:
+    hooks = list(open_layers(stack.model))
+    if not hooks:
+        if hasattr(stack.model.config, RECORD):
+            delattr(stack.model.config, RECORD)
+        return
+    layers = tuple(sorted({hook.index for hook in hooks}))
+    patterns = {pattern for hook in hooks for pattern in hook.owners.values()}
+    record = {
+        "unmask": patterns.pop() if len(patterns) == 1 else _pattern_of(layers),
+        "layers": list(layers),
+        "num_hidden_layers": len(stack.layers),
+        "model_type": stack.config.model_type,
+        "scope": "all",
+        "window": hooks[0].window,
+    }
+    setattr(stack.model.config, RECORD, record)
+
+
+def _pattern_of(layers: tuple[int, ...]) -> str:
+    text = format_layers(layers)
+    return f"{text}-{text}" if len(layers) == 1 else text

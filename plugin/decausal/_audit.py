@@ -1,0 +1,262 @@
+"""What each layer of a real model really sees, found out by changing its input and watching its output."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from ._attach import RECORD, unmasked_layers
+from ._errors import UnsupportedModelError
+from ._layers import DecoderLayer, DecoderStack, ForwardNames, find_decoder_stack
+from ._pattern import LayerPattern, format_layers
+
+_LENGTH: Final = 12
+_PADDING: Final = 3
+_CHANGED_SHARE: Final = 0.02
+_CHANGED_BY: Final = 1e-5
+
+
+@dataclass(frozen=True)
+class LayerAudit:
+    """What one decoder layer sees.
+
+    Attributes:
+        layer: zero-based, counted from the embedding side.
+        kind: the layer's attention, or what it has instead.
+        expected_open: whether the pattern says that the layer is bidirectional.
+        sees_future: some token is moved by one to its right, in at least one of the test rows.
+        always_sees_future: the same holds in every test row: unpadded, padded on either side, packed.
+        sees_padding: some real token is moved by a padding token.
+        sees_neighbour: some token is moved by another document packed into its row; None where the model cannot be
+            packed. A layer may see the document to its left without being unmasked: where the host keeps documents
+            apart for no layer, or where a state runs through the row.
+        sees_next_neighbour: the same for the document to its right.
+        has_attention: whether there is softmax attention at all.
+    """
+
+    layer: int
+    kind: str
+    expected_open: bool
+    sees_future: bool
+    always_sees_future: bool
+    sees_padding: bool
+    sees_neighbour: bool | None
+    sees_next_neighbour: bool
+    has_attention: bool
+
+    @property
+    def problem(self) -> str:
+        """What disagrees with the pattern, in words; empty where nothing does."""
+        problems = []
+        if self.expected_open and not self.sees_future:
+            problems.append("is causal, the pattern says unmasked")
+        elif self.expected_open and not self.always_sees_future:
+            problems.append("is causal for some batches (it depends on their padding)")
+        if not self.expected_open and self.sees_future:
+            problems.append("sees the future, the pattern says causal")
+        if self.sees_padding and self.has_attention:
+            problems.append("sees padding")
+        if self.sees_next_neighbour:
+            problems.append("sees the packed neighbour to its right")
+        return "; ".join(problems)
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """The audit of a whole model.
+
+    Attributes:
+        model: the model's class.
+        pattern: the pattern that the layers were held against.
+        layers: one entry a decoder layer, from the embedding side.
+    """
+
+    model: str
+    pattern: str
+    layers: tuple[LayerAudit, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every layer is what the pattern says, and none sees padding or, if unmasked, a packed neighbour."""
+        return not any(layer.problem for layer in self.layers)
+
+    def __str__(self) -> str:
+        unmasked = tuple(layer.layer for layer in self.layers if layer.expected_open)
+        head = f"{self.model}: unmask={self.pattern} of {len(self.layers)} layers (unmasked: {format_layers(unmasked)})"
+        problems = [f"  layer {layer.layer} {layer.problem}" for layer in self.layers if layer.problem]
+        return "\n".join([f"{head}: " + ("audit failed" if problems else "audit passed"), *problems])
+
+
+def audit(model: nn.Module, pattern: str | LayerPattern | None = None) -> AuditReport:
+    """What every decoder layer of the model really sees, held against its pattern.
+
+    Sends a few short rows through the model as it is (its kernels, quantisation, adapters, hooks), then runs each layer
+    again on its own with one token of its input changed, and notes which output tokens move. Nothing is trained and
+    nothing is changed. The model's parameters must be on a real device.
+
+    Args:
+        model: a decoder-only model, untouched or unmasked, bare or wrapped.
+        pattern: what the layers should be; by default what the model's configuration records, and what is attached
+            where it records nothing.
+
+    Raises:
+        UnsupportedModelError: the model's layers cannot be found, or cannot be run one by one.
+        ValueError: the pattern does not fit the model.
+    """
+    stack = find_decoder_stack(model)
+    recorded = getattr(stack.model.config, RECORD, None)
+    if pattern is None:
+        pattern = recorded["unmask"] if recorded else format_layers(unmasked_layers(model))
+        if pattern.isdecimal() and not recorded:
+            pattern = f"{pattern}-{pattern}"
+    parsed = LayerPattern.parse(pattern)
+    expected = parsed.layers(len(stack.layers))
+    padded_rows = _padded_rows(stack)
+    with _evaluating(stack.model), torch.no_grad():
+        padded = _sight(stack, **padded_rows)
+        whole = _sight(stack, **_whole_row(stack))
+        packed = _packed_sight(stack)
+    real = padded_rows["attention_mask"].bool().cpu()
+    return AuditReport(
+        type(stack.model).__name__,
+        str(parsed),
+        tuple(
+            _layer_audit(layer, layer.index in expected, padded[i], real, whole[i], packed[i] if packed else None)
+            for i, layer in enumerate(stack.layers)
+        ),
+    )
+
+
+def _layer_audit(
+    layer: DecoderLayer,
+    expected_open: bool,
+    padded: Tensor,
+    real: Tensor,
+    whole: Tensor,
+    packed: Tensor | None,
+) -> LayerAudit:
+    """Reads the sight matrices `[row, query, key]` of one layer; `real` marks the real tokens of the padded rows."""
+    future = torch.ones(_LENGTH, _LENGTH, dtype=torch.bool).triu(1)
+    rows = [sight & future for sight in padded & real[:, :, None] & real[:, None, :]] + [whole[0] & future]
+    sees_neighbour, sees_next_neighbour = None, False
+    if packed is not None:
+        document = torch.arange(_LENGTH) >= _LENGTH // 2
+        same = document[:, None] == document[None, :]
+        rows.append(packed[0] & future & same)
+        sees_neighbour = bool((packed[0] & ~same).any())
+        sees_next_neighbour = bool((packed[0] & ~same & future).any())
+    return LayerAudit(
+        layer.index,
+        layer.kind,
+        expected_open,
+        sees_future=any(bool(row.any()) for row in rows),
+        always_sees_future=all(bool(row.any()) for row in rows),
+        sees_padding=bool((padded & real[:, :, None] & ~real[:, None, :]).any()),
+        sees_neighbour=sees_neighbour,
+        sees_next_neighbour=sees_next_neighbour,
+        has_attention=bool(layer.attentions),
+    )
+
+
+def _packed_sight(stack: DecoderStack) -> list[Tensor] | None:
+    if "position_ids" not in ForwardNames.of(stack.runner).parameters:
+        return None
+    try:
+        return _sight(stack, **_packed_row(stack))
+    except UnsupportedModelError:
+        return None
+
+
+def _sight(stack: DecoderStack, **inputs: Tensor) -> list[Tensor]:
+    """For each layer, which outputs move with which inputs: bool, `(batch, query_len, kv_len)`, on the CPU."""
+    calls: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+
+    def keep(index: int) -> Any:
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            calls[index] = args, kwargs
+
+        return hook
+
+    handles = [
+        layer.module.register_forward_pre_hook(keep(layer.index), with_kwargs=True, prepend=True)
+        for layer in stack.layers
+    ]
+    no_cache = {"use_cache": False} if "use_cache" in ForwardNames.of(stack.runner).parameters else {}
+    try:
+        stack.runner(**inputs, **no_cache)
+    finally:
+        for handle in handles:
+            handle.remove()
+    unseen = torch.zeros(next(iter(inputs.values())).shape[0], _LENGTH, _LENGTH, dtype=torch.bool)
+    # Some layers run for images only (Mllama): they see nothing here, and fail the audit if they should be open.
+    return [
+        _layer_sight(layer.module, *calls[layer.index]) if layer.index in calls else unseen for layer in stack.layers
+    ]
+
+
+def _layer_sight(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    names = ForwardNames.of(layer)
+    hidden_name = names.parameters[0]
+    hidden = names.get(hidden_name, args, kwargs)
+    # Most layers take (batch, query_len, hidden_size); some carry several streams, on either side of the tokens.
+    tokens_dim = next(dim for dim in range(1, hidden.ndim) if hidden.shape[dim] == _LENGTH)
+
+    def run(states: Tensor) -> Tensor:
+        new_args, new_kwargs = names.put(hidden_name, states, args, kwargs)
+        output = layer(*new_args, **new_kwargs)
+        tensor: Tensor = output[0] if isinstance(output, tuple | list) else output
+        return tensor.float().movedim((tokens_dim - 1, tokens_dim), (0, 1)).flatten(2)
+
+    before = run(hidden.clone())
+    scale = before.abs().amax(-1, keepdim=True)
+    generator = torch.Generator().manual_seed(0)
+    columns = []
+    for key in range(_LENGTH):
+        changed = hidden.clone()
+        token = changed.select(tokens_dim, key)
+        token.copy_(torch.randn(token.shape, generator=generator) * hidden.float().std().cpu())
+        moved = (run(changed) - before).abs() > _CHANGED_BY * scale
+        columns.append(moved.float().mean(-1) > _CHANGED_SHARE)
+    return torch.stack(columns, dim=-1).cpu()
+
+
+def _padded_rows(stack: DecoderStack) -> dict[str, Tensor]:
+    mask = torch.ones(3, _LENGTH, dtype=torch.long)
+    mask[1, :_PADDING] = 0
+    mask[2, -_PADDING:] = 0
+    return {"input_ids": _tokens(stack, 3), "attention_mask": mask.to(_device(stack))}
+
+
+def _whole_row(stack: DecoderStack) -> dict[str, Tensor]:
+    return {"input_ids": _tokens(stack, 1)}
+
+
+def _packed_row(stack: DecoderStack) -> dict[str, Tensor]:
+    positions = torch.arange(_LENGTH // 2, device=_device(stack)).repeat(2)[None]
+    return {"input_ids": _tokens(stack, 1), "position_ids": positions}
+
+
+def _tokens(stack: DecoderStack, rows: int) -> Tensor:
+    vocabulary = stack.config.vocab_size
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(vocabulary // 4, vocabulary, (rows, _LENGTH), generator=generator).to(_device(stack))
+
+
+def _device(stack: DecoderStack) -> torch.device:
+    device: torch.device = next(stack.model.parameters()).device
+    return device
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Dropout off, every module's mode put back afterwards."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,272 @@
+"""The forward pre-hooks of an unmasked model: one opens the mask of a layer, one guards the models around the layers.
+
+They are plain objects on the modules, so that copies, pickles and wrappers of the model carry them along.
+"""
+
+import weakref
+from collections.abc import Iterator
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
+from torch.utils.weak import WeakIdKeyDictionary
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from ._errors import UnsupportedModelError
+from ._layers import DecoderLayer, ForwardNames, attention_kernel
+from ._masks import AttentionMask, Window, document_mask, open_block_mask, open_mask, packed_documents
+from ._pattern import format_layers
+
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
+Hook = TypeVar("Hook")
+
+
+class SharedState:
+    """What the hooks of one model share: its open layers, and the opened form of each mask that is alive.
+
+    Results are keyed weakly by the host's mask object, so that the layers of one forward share one opened mask, and
+    gradient checkpointing, which comes back with the same object, finds the same one.
+    """
+
+    def __init__(self) -> None:
+        self.layers: dict[int, OpenLayer] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self.opened: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self.num_forwards = 0
+        self.is_running = False
+        self.position_ids: Tensor | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"layers": self.layers}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def active_layers(self) -> tuple[int, ...]:
+        """The layers that are open now."""
+        return tuple(sorted(index for index, layer in self.layers.items() if not layer.is_paused))
+
+    def begin(self, position_ids: Tensor | None) -> None:
+        """A forward of the whole model starts; its positions serve layers that are not given them."""
+        self.num_forwards += 1
+        self.is_running = True
+        self.position_ids = position_ids
+
+    def end(self) -> None:
+        """The forward is over."""
+        self.is_running = False
+        self.position_ids = None
+
+    def version(self, mask: Tensor | BlockMask) -> int:
+        """Changes when somebody writes into a mask that an earlier forward has opened."""
+        if not isinstance(mask, Tensor):
+            return 0
+        return -self.num_forwards if mask.is_inference() else mask._version  # inference tensors do not count
+
+
+class OpenLayer:
+    """The forward pre-hook of an unmasked decoder layer: opens the mask that the host built."""
+
+    def __init__(self, layer: DecoderLayer, window: Window, state: SharedState, config: PreTrainedConfig) -> None:
+        self.index = layer.index
+        self.name = layer.name
+        self.names = ForwardNames.of(layer.module)
+        self.window = window
+        self.state = state
+        self.config = config
+        self.owners: dict[str, str] = {}
+        self.attentions = layer.attentions
+        self._num_pauses = 0
+        self._found: list[Kwargs] = []
+        self.open()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the layer is causal for now."""
+        return self._num_pauses > 0
+
+    def open(self) -> None:
+        """Tell the attention modules: without a mask their kernels go by these attributes."""
+        wanted = {"is_causal": False} | ({"sliding_window": None} if self.window == "full" else {})
+        for attention in self.attentions:
+            self._found.append({name: getattr(attention, name) for name in wanted if hasattr(attention, name)})
+            for name in self._found[-1]:
+                setattr(attention, name, wanted[name])
+
+    def close(self) -> None:
+        """Put the attributes back."""
+        for attention, found in zip(self.attentions, self._found, strict=True):
+            for name, value in found.items():
+                setattr(attention, name, value)
+        self._found = []
+
+    def pause(self) -> None:
+        """Make the layer causal until as many calls of `resume`."""
+        if not self.is_paused:
+            self.close()
+        self._num_pauses += 1
+
+    def resume(self) -> None:
+        """Undo one `pause`."""
+        self._num_pauses -= 1
+        if not self.is_paused:
+            self.open()
+
+    def __call__(self, layer: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
+        if self.is_paused:
+            return None
+        assert self.names.mask is not None
+        if self.names.get(self.names.cache, args, kwargs) is not None:
+            raise UnsupportedModelError(
+                f"{self.name} is unmasked and got a KV cache: the cached tokens would have had to see the tokens that "
+                f"come now. {_WAY_OUT}"
+            )
+        mask = self.names.get(self.names.mask, args, kwargs)
+        args, kwargs = self.names.put(self.names.mask, self._opened(mask, args, kwargs), args, kwargs)
+        if "is_causal" in kwargs:
+            kwargs = {**kwargs, "is_causal": False}
+        return args, kwargs
+
+    def _opened(self, mask: AttentionMask, args: Args, kwargs: Kwargs) -> AttentionMask:
+        position_ids = self.names.get("position_ids", args, kwargs)
+        if position_ids is None and self.state.position_ids is not None:
+            position_ids = self._positions_of_forward(mask)
+        key = position_ids if mask is None else mask
+        if key is None:
+            return None
+        if not isinstance(key, Tensor | BlockMask):
+            raise UnsupportedModelError(f"{self.name} got its masks as {type(key).__name__}; one tensor is expected.")
+        if torch.compiler.is_compiling():
+            return self._open(mask, position_ids, args, kwargs)
+        version = self.state.version(key)
+        known = self.state.opened.get(key)  # type: ignore[no-untyped-call]
+        is_replay = position_ids is None and not self.state.is_running
+        if known is not None and known[0] == version and (is_replay or known[1]() is position_ids):
+            remembered: AttentionMask = known[2]
+            return remembered
+        opened = self._open(mask, position_ids, args, kwargs)
+        reference = _no_positions if position_ids is None else weakref.ref(position_ids)
+        self.state.opened[key] = (version, reference, opened)
+        return opened
+
+    def _open(self, mask: AttentionMask, position_ids: Tensor | None, args: Args, kwargs: Kwargs) -> AttentionMask:
+        if mask is None:
+            return self._mask_of_documents(packed_documents(position_ids), args, kwargs)
+        if isinstance(mask, Tensor) and mask.ndim == 2 and attention_kernel(self.config) == "flash":
+            return mask
+        if len(mask.shape) != 4 or mask.shape[-1] != mask.shape[-2]:
+            raise UnsupportedModelError(
+                f"{self.name} got an attention mask of shape {tuple(mask.shape)}; an unmasked layer needs (batch, "
+                f"heads, query_len, kv_len) with query_len == kv_len. Keys without queries come from a KV cache or "
+                f"from prefix tuning. {_WAY_OUT}"
+            )
+        if isinstance(mask, BlockMask):
+            return open_block_mask(mask, position_ids)
+        return open_mask(mask, position_ids, self.window)
+
+    def _mask_of_documents(self, documents: Tensor | None, args: Args, kwargs: Kwargs) -> AttentionMask:
+        """The host has dropped the mask: nothing but the borders of packed documents remains to be kept."""
+        if documents is None:
+            return None
+        kernel = attention_kernel(self.config)
+        if kernel == "flash":
+            if documents.shape[0] > 1 and kwargs.get("cu_seq_lens_q") is None:
+                raise UnsupportedModelError(
+                    f"{self.name}: flash attention keeps packed documents apart in a batch of one row only, and this "
+                    f"one has {documents.shape[0]}; pack everything into one row, or pass cu_seq_lens_q and "
+                    f"cu_seq_lens_k."
+                )
+            return None
+        if kernel == "flex":
+            raise UnsupportedModelError(f"{self.name}: flex_attention got packed rows without a block mask.")
+        same = document_mask(documents)
+        if kernel == "sdpa":
+            return same
+        dtype = self.names.get(self.names.parameters[0], args, kwargs).dtype
+        return torch.zeros((), dtype=dtype, device=same.device).masked_fill(~same, torch.finfo(dtype).min)
+
+    def _positions_of_forward(self, mask: AttentionMask) -> Tensor | None:
+        if mask is None and packed_documents(self.state.position_ids) is not None:
+            raise UnsupportedModelError(
+                f"{self.name}: position_ids start again inside a row, but neither a mask nor the positions reach the "
+                f"layers of this model, so that packed documents would see each other. Pass a 4-D attention mask, or "
+                f"do not pack."
+            )
+        return self.state.position_ids
+
+
+class ModelGuard:
+    """The forward pre-hook of every transformers model around open layers: no KV cache, no causal-LM loss."""
+
+    def __init__(self, model: PreTrainedModel, is_runner: bool, state: SharedState) -> None:
+        self.names = ForwardNames.of(model)
+        self.model_name = type(model).__name__
+        self.generates = model.can_generate()
+        self.is_runner = is_runner
+        self.state = state
+
+    def __call__(self, model: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
+        unmasked = self.state.active_layers()
+        if not unmasked:
+            return None
+        if self.is_runner and not torch.compiler.is_compiling():
+            self.state.begin(self.names.get("position_ids", args, kwargs))
+        use_cache = self.names.get("use_cache", args, kwargs)
+        if use_cache or self.names.get(self.names.cache, args, kwargs) is not None:
+            raise UnsupportedModelError(
+                f"{self.model_name} was asked to use a KV cache (use_cache={use_cache}) while layers "
+                f"{format_layers(unmasked)} are unmasked: a cached token cannot see the tokens that come later. {_WAY_OUT}"
+            )
+        if self.generates and self.names.get("labels", args, kwargs) is not None:
+            raise UnsupportedModelError(
+                f"{self.model_name} was given labels while layers {format_layers(unmasked)} are unmasked: in a "
+                f"causal-LM loss every position would read its own answer to the right. Take this loss inside "
+                f"`with handle.paused():`, or compute a loss of your own from the logits."
+            )
+        if "use_cache" not in self.names.parameters:
+            return None
+        return self.names.put("use_cache", False, args, kwargs)
+
+
+def end_forward(model: nn.Module, *_: object) -> None:
+    """The forward hook that goes with the guard of the innermost model."""
+    for guard in hooks_of(model, ModelGuard):
+        guard.state.end()
+
+
+def hooks_of(module: nn.Module, kind: type[Hook]) -> list[Hook]:
+    """Our forward pre-hooks of one kind on a module."""
+    return [hook for hook in module._forward_pre_hooks.values() if isinstance(hook, kind)]
+
+
+def open_layers(model: nn.Module) -> Iterator[OpenLayer]:
+    """The hooks of all unmasked layers in a model."""
+    for module in model.modules():
+        yield from hooks_of(module, OpenLayer)
+
+
+def unregister(module: nn.Module, hook: object) -> None:
+    """Take a forward hook or pre-hook off a module, by the hook itself: torch's own handles do not survive a copy."""
+    for hooks, flags in (
+        (module._forward_pre_hooks, (module._forward_pre_hooks_with_kwargs,)),
+        (module._forward_hooks, (module._forward_hooks_with_kwargs, module._forward_hooks_always_called)),
+    ):
+        for key in [key for key, registered in hooks.items() if registered is hook]:
+            del hooks[key]
+            for flag in flags:
+                flag.pop(key, None)
+
+
+def _no_positions() -> None:
+    return None
+
+
+_WAY_OUT = (
+    "Generate or decode inside `with handle.paused():`, which gives the causal model back, or run the whole text in one "
+    "forward with use_cache=False."
+)
