@@ -2,6 +2,7 @@
 
 from ._attach import Handle, unmask, unmasked_layers
 from ._audit import AuditReport, audit
+from ._checkpoint import load
 from ._errors import CheckpointError, DataError, UnsupportedModelError
 from ._pattern import LayerPattern
 
@@ -13,6 +14,7 @@ __all__ = [
     "LayerPattern",
     "UnsupportedModelError",
     "audit",
+    "load",
     "unmask",
     "unmasked_layers",
 ]

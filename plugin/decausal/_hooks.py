@@ -144,7 +144,7 @@ class OpenLayer:
         if torch.compiler.is_compiling():
             return self._open(mask, position_ids, args, kwargs)
         version = self.state.version(key)
-        known = self.state.opened.get(key)  # type: ignore[no-untyped-call]
+        known = self.state.opened.get(key)
         is_replay = position_ids is None and not self.state.is_running
         if known is not None and known[0] == version and (is_replay or known[1]() is position_ids):
             remembered: AttentionMask = known[2]
@@ -220,7 +220,8 @@ class ModelGuard:
         if use_cache or self.names.get(self.names.cache, args, kwargs) is not None:
             raise UnsupportedModelError(
                 f"{self.model_name} was asked to use a KV cache (use_cache={use_cache}) while layers "
-                f"{format_layers(unmasked)} are unmasked: a cached token cannot see the tokens that come later. {_WAY_OUT}"
+                f"{format_layers(unmasked)} are unmasked: a cached token cannot see the tokens that come later. "
+                f"{_WAY_OUT}"
             )
         if self.generates and self.names.get("labels", args, kwargs) is not None:
             raise UnsupportedModelError(
@@ -267,6 +268,6 @@ def _no_positions() -> None:
 
 
 _WAY_OUT = (
-    "Generate or decode inside `with handle.paused():`, which gives the causal model back, or run the whole text in one "
-    "forward with use_cache=False."
+    "Generate or decode inside `with handle.paused():`, which gives the causal model back, or run the whole text in "
+    "one forward with use_cache=False."
 )

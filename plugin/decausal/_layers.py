@@ -121,7 +121,7 @@ def find_decoder_stack(model: nn.Module) -> DecoderStack:
     base = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
     if base is None:
         raise UnsupportedModelError(
-            f"{type(model).__name__} holds no transformers PreTrainedModel, so its decoder layers and masks are unknown."
+            f"{type(model).__name__} holds no transformers PreTrainedModel, so its decoder layers are unknown."
         )
     config = text_config(base)
     if config.is_encoder_decoder and base.config.is_encoder_decoder:
@@ -129,7 +129,7 @@ def find_decoder_stack(model: nn.Module) -> DecoderStack:
             f"{type(base).__name__} is an encoder-decoder model: its encoder already sees both sides, and its decoder "
             f"writes text; decausal unmasks decoder-only models."
         )
-    depth = _depth(config)
+    depth = num_decoder_layers(config)
     # get_decoder() keeps the layers of a vision tower out; what it returns for some models is their head.
     for part in (_decoder(base), base):
         for modules in part.modules():
@@ -171,11 +171,12 @@ def is_encoder(config: PreTrainedConfig) -> bool:
 
 
 def _decoder(model: PreTrainedModel) -> nn.Module:
-    decoder: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]
+    decoder: nn.Module = model.get_decoder()
     return decoder
 
 
-def _depth(config: PreTrainedConfig) -> int | None:
+def num_decoder_layers(config: PreTrainedConfig) -> int | None:
+    """The number of decoder layers that a configuration asks for; None where it does not say."""
     # The decoder half of BART's descendants keeps its own number; there num_hidden_layers is the encoder's.
     depth: int | None = getattr(config, "decoder_layers", None) or getattr(config, "num_hidden_layers", None)
     return depth

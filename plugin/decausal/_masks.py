@@ -3,7 +3,8 @@
 Attention masks come in the shapes and types that transformers gives its attention functions:
 
 - `bool`, shape `(batch, 1 or num_heads, query_len, kv_len)`: True = may attend (sdpa);
-- floating point, same shape, added to the attention scores: 0 = may attend, the smallest number of its type = may not (eager);
+- floating point, same shape, added to the attention scores: 0 = may attend, the smallest number of its type = may not
+  (eager);
 - `BlockMask`: a function of (batch, head, query, key) with its block-sparse summary (flex_attention);
 - `(batch, kv_len)`, True = a real token: sequence lengths for flash kernels, which decide the direction by `is_causal`;
 - `None`: nothing to hide beyond what `is_causal` says.

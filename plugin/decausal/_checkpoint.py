@@ -1,0 +1,181 @@
+"""The pattern as data: how it travels with a saved model, and how a saved model gets it back."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import transformers
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_layers import GenericForTokenClassification
+from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, MODEL_MAPPING
+
+from ._attach import RECORD, unmask
+from ._errors import CheckpointError, UnsupportedModelError
+from ._layers import num_decoder_layers
+from ._pattern import LayerPattern
+from ._tokenizer import load_tokenizer
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def load(
+    path: str | Path,
+    *,
+    device_map: str | dict[str, Any] | None = None,
+    dtype: torch.dtype | str | None = None,
+    base_model: str | None = None,
+    quantized: bool = True,
+    **kwargs: Any,
+) -> tuple[Any, Any]:
+    """A saved model with its pattern applied, in evaluation mode, and its tokenizer.
+
+    Reads what a training run saved: a whole model, or a LoRA adapter with its head beside the model's `config.json`.
+    Weights are read from safetensors only.
+
+    Args:
+        path: the saved directory.
+        device_map: as in `from_pretrained`.
+        dtype: as in `from_pretrained`; by default what the checkpoint was trained in.
+        base_model: where the adapter's base model is now, if it has moved.
+        quantized: load the base model of a QLoRA run in the quantisation that it was trained in.
+        **kwargs: more arguments of `from_pretrained`.
+
+    Returns:
+        `(model, tokenizer)`.
+
+    Raises:
+        CheckpointError: the directory holds no checkpoint, a weights file is damaged, or the recorded pattern is
+            missing or contradicts the model. Says what to do.
+        UnsupportedModelError: the pattern cannot be applied to this model here.
+    """
+    directory = Path(path)
+    config = _read_config(directory)
+    record = read_record(config, directory)
+    if not quantized and hasattr(config, "quantization_config"):
+        del config.quantization_config
+    options = {"device_map": device_map, "dtype": dtype, "use_safetensors": True, **kwargs}
+    is_adapter = (directory / ADAPTER_CONFIG).is_file()
+    source = _base_of(directory, base_model) if is_adapter else directory
+    base = _from_pretrained(source, directory, config, options)
+    unmask(base, record["unmask"], window=record["window"])
+    setattr(base.config, RECORD, record)
+    model = _load_adapter(base, directory) if is_adapter else base
+    return model.eval(), load_tokenizer(str(directory))
+
+
+def read_record(config: PreTrainedConfig, directory: Path) -> dict[str, Any]:
+    """The pattern's entry in a saved configuration, checked against the model that the configuration describes.
+
+    Raises:
+        CheckpointError: there is none, or depth, model type or layers contradict it.
+    """
+    record = getattr(config, RECORD, None)
+    if not isinstance(record, dict):
+        raise CheckpointError(
+            f'{directory}: config.json has no "{RECORD}" entry, so nothing says which layers were unmasked. If the '
+            f"model was trained causal, load it with transformers; if it was unmasked, load it with transformers and "
+            f"call decausal.unmask(model, PATTERN)."
+        )
+    text = config.get_text_config(decoder=True)
+    depth = num_decoder_layers(text)
+    for key, value in (("num_hidden_layers", depth), ("model_type", text.model_type)):
+        if record.get(key) != value:
+            raise CheckpointError(
+                f"{directory}: the recorded pattern is for {key}={record.get(key)!r}, but config.json describes a "
+                f"model with {key}={value!r}. The files belong to different models: restore the original config.json."
+            )
+    try:
+        layers = LayerPattern.parse(record["unmask"]).layers(depth or 0)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{directory}: the recorded pattern cannot be read: {error}") from error
+    if list(layers) != record.get("layers"):
+        raise CheckpointError(
+            f'{directory}: the recorded pattern unmask="{record["unmask"]}" means the layers {list(layers)}, but the '
+            f"recorded layers are {record.get('layers')}. One of the two was edited: restore the original config.json."
+        )
+    return record
+
+
+def make_record(config: PreTrainedConfig, pattern: str | LayerPattern, window: str = "symmetric") -> dict[str, Any]:
+    """The entry that `read_record` reads, for a model that is about to be saved.
+
+    Raises:
+        ValueError: the pattern does not fit the model's depth.
+    """
+    text = config.get_text_config(decoder=True)
+    parsed, depth = LayerPattern.parse(pattern), num_decoder_layers(text)
+    return {
+        "unmask": str(parsed),
+        "layers": list(parsed.layers(depth or 0)),
+        "num_hidden_layers": depth,
+        "model_type": text.model_type,
+        "scope": "all",
+        "window": window,
+    }
+
+
+def token_classification_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
+    """The token classification class of an architecture: transformers' own, or the same head on its base model.
+
+    Raises:
+        UnsupportedModelError: the architecture has no base model that returns hidden states.
+    """
+    if type(config) in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING:
+        return cast(type[PreTrainedModel], MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING[type(config)])
+    if type(config) not in MODEL_MAPPING:
+        raise UnsupportedModelError(f"model_type={config.model_type!r} has no base model for a token classifier.")
+    base = cast(type[PreTrainedModel], MODEL_MAPPING[type(config)])
+    pretrained = next(c for c in base.__mro__ if c.__name__.endswith("PreTrainedModel") and c is not base)
+    name = base.__name__.removesuffix("Model").removesuffix("Text") + "ForTokenClassification"
+    prefix = getattr(pretrained, "base_model_prefix", "") or "model"
+    return type(name, (GenericForTokenClassification, pretrained), {"base_model_prefix": prefix})
+
+
+def _read_config(directory: Path) -> PreTrainedConfig:
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory} is no directory; give the directory that a training run saved.")
+    if not (directory / "config.json").is_file():
+        hint = (
+            " It holds an adapter that plain PEFT saved: save the model's configuration beside it with "
+            "model.config.save_pretrained(directory)."
+            if (directory / ADAPTER_CONFIG).is_file()
+            else ""
+        )
+        raise CheckpointError(f"{directory} is no checkpoint: there is no config.json in it.{hint}")
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(directory)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{directory}/config.json cannot be read: {error}") from error
+    return config
+
+
+def _base_of(directory: Path, base_model: str | None) -> str:
+    from peft import PeftConfig
+
+    return base_model or str(PeftConfig.from_pretrained(str(directory)).base_model_name_or_path)
+
+
+def _from_pretrained(
+    source: str | Path, directory: Path, config: PreTrainedConfig, options: dict[str, Any]
+) -> PreTrainedModel:
+    name = (config.architectures or [""])[0]
+    model_class = token_classification_class(config) if name.endswith("ForTokenClassification") else None
+    model_class = model_class or getattr(transformers, name, None)
+    if model_class is None:
+        raise CheckpointError(f"{directory}/config.json names the architecture {name!r}, which transformers lacks.")
+    try:
+        model: PreTrainedModel = model_class.from_pretrained(source, config=config, **options)
+    except Exception as error:  # transformers, safetensors and the hub each raise their own
+        raise CheckpointError(f"{directory}: the weights of {source} cannot be loaded: {error}") from error
+    return model
+
+
+def _load_adapter(model: PreTrainedModel, directory: Path) -> Any:
+    from peft import PeftModel
+
+    if not (directory / "adapter_model.safetensors").is_file():
+        raise CheckpointError(f"{directory} has no adapter_model.safetensors; weights are read from safetensors only.")
+    try:
+        return PeftModel.from_pretrained(model, str(directory))
+    except Exception as error:
+        raise CheckpointError(f"{directory}: the adapter cannot be loaded: {error}") from error

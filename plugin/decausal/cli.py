@@ -1,0 +1,181 @@
+"""`decausal ...`: the command line. Heavy imports wait until a command needs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from decausal._audit import AuditReport
+    from decausal.tagging.predict import TaggedSentence
+
+app = typer.Typer(
+    help="Make chosen layers of a decoder-only language model bidirectional, and train taggers with them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+_ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command(context_settings=_ANY)
+def train(context: typer.Context, recipe: Path) -> None:
+    """Train a tagger: accelerate launch -m decausal.tagging.train RECIPE [--field value ...].
+
+    Options of accelerate launch go before the recipe's own, after --launch, as in --launch FILE.
+    """
+    fields = list(context.args)
+    launcher: list[str] = []
+    if "--launch" in fields:
+        place = fields.index("--launch")
+        if place + 1 == len(fields):
+            raise typer.BadParameter("--launch needs a file of accelerate.")
+        launcher = ["--config_file", fields[place + 1]]
+        del fields[place : place + 2]
+    command = ["-m", "accelerate.commands.launch", *launcher, "-m", "decausal.tagging.train", str(recipe), *fields]
+    raise typer.Exit(subprocess.run([sys.executable, *command], check=False).returncode)
+
+
+@app.command()
+def audit(
+    model: Annotated[str, typer.Argument(help="Model name, or a directory: a model's, or what a run saved.")],
+    unmask: Annotated[str | None, typer.Option(help="Unmask these layers first.")] = None,
+    attn_implementation: Annotated[str | None, typer.Option(help="As in transformers.")] = None,
+) -> None:
+    """Show what every layer of a model really sees; exit status 1 where that is not what its pattern says."""
+    from decausal._audit import audit as run_audit
+
+    report = run_audit(_model_to_audit(model, unmask, attn_implementation), unmask)
+    _print_audit(report)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Path,
+    test_file: Annotated[str, typer.Option(help="Annotated sentences: a file, directory or glob.")],
+    columns: Annotated[str | None, typer.Option(help='Word and tag column, such as "0,-1".')] = None,
+    tag_scheme: Annotated[
+        str, typer.Option(help="IOB1, IOB2, BIOES, BILOU, IO, bare-runs, bare-words or auto.")
+    ] = "auto",
+    batch_size: int = 32,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Score a saved tagger on annotated sentences."""
+    from decausal.tagging.predict import Tagger
+
+    scores = Tagger.from_pretrained(checkpoint, batch_size=batch_size).evaluate(
+        test_file, columns=columns, tag_scheme=tag_scheme
+    )
+    if as_json:
+        typer.echo(json.dumps(scores.to_dict(), indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "precision", "recall", "F1", "entities")
+    rows = {"all (strict)": scores.strict, **scores.types, "all (conlleval)": scores.conlleval}
+    for name, row in rows.items():
+        table.add_row(name, f"{row.precision:.2f}", f"{row.recall:.2f}", f"{row.f1:.2f}", str(row.support))
+    Console().print(table)
+    typer.echo(f"accuracy {scores.accuracy:.2f}")
+
+
+@app.command()
+def predict(
+    checkpoint: Path,
+    source: Annotated[str, typer.Argument(help="A file, or - for the standard input.")] = "-",
+    output: Annotated[str, typer.Option(help="conll, jsonl or color.")] = "conll",
+    file_format: Annotated[str | None, typer.Option(help='"text" splits running text into words.')] = None,
+    batch_size: int = 32,
+) -> None:
+    """Tag words: one sentence a line, CoNLL columns, or JSON lines."""
+    from decausal.tagging.data import read_words
+    from decausal.tagging.predict import Tagger
+
+    writers = {"conll": _as_conll, "jsonl": _as_json, "color": _as_color}
+    if output not in writers:
+        raise typer.BadParameter(f"--output {output}: choose one of {', '.join(writers)}.")
+    words = read_words(source, file_format=file_format)
+    tagger = Tagger.from_pretrained(checkpoint, batch_size=batch_size)
+    for sentence in tagger.tag(words):
+        typer.echo(writers[output](sentence))
+
+
+def main() -> None:
+    """Run the command line; errors that a user can act on become one message and exit status 1."""
+    try:
+        app()
+    except (ValueError, TypeError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None
+
+
+def _model_to_audit(path: str, unmask: str | None, attn_implementation: str | None) -> "nn.Module":
+    from transformers import AutoModel
+
+    import decausal
+
+    is_checkpoint = Path(path).is_dir() and '"decausal"' in _config_text(Path(path))
+    if is_checkpoint and unmask is None:
+        loaded: nn.Module = decausal.load(path, attn_implementation=attn_implementation)[0]
+        return loaded
+    if (Path(path) / "adapter_config.json").is_file():
+        raise ValueError(
+            f"{path} holds an adapter that records no pattern: its run was causal, or not made by decausal."
+        )
+    model: nn.Module = AutoModel.from_pretrained(path, attn_implementation=attn_implementation, use_safetensors=True)
+    if unmask is not None:
+        decausal.unmask(model, unmask)
+    return model
+
+
+def _config_text(directory: Path) -> str:
+    config = directory / "config.json"
+    return config.read_text(encoding="utf-8") if config.is_file() else ""
+
+
+def _print_audit(report: "AuditReport") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("layer", "attention", "sees the future", "sees padding", "sees a packed neighbour", "verdict")
+    words = {True: "yes", False: "no", None: "cannot be packed"}
+    for layer in report.layers:
+        table.add_row(
+            str(layer.layer),
+            layer.kind,
+            words[layer.sees_future],
+            words[layer.sees_padding],
+            words[layer.sees_neighbour],
+            layer.problem or ("unmasked, as the pattern says" if layer.expected_open else "causal"),
+        )
+    Console().print(table)
+    typer.echo(report)
+
+
+def _as_conll(sentence: "TaggedSentence") -> str:
+    return "".join(f"{word}\t{tag}\n" for word, tag in zip(sentence.tokens, sentence.tags, strict=True))
+
+
+def _as_json(sentence: "TaggedSentence") -> str:
+    scores = [None if value is None else round(value, 4) for value in sentence.scores]
+    return json.dumps({"tokens": sentence.tokens, "tags": sentence.tags, "scores": scores}, ensure_ascii=False)
+
+
+def _as_color(sentence: "TaggedSentence") -> str:
+    colors = {kind: 41 + i % 6 for i, kind in enumerate(sorted({kind for kind, _, _ in sentence.entities}))}
+    words = list(sentence.tokens)
+    for kind, first, end in sentence.entities:
+        words[first] = f"\033[{colors[kind]};97m {words[first]}"
+        words[end - 1] = f"{words[end - 1]} \033[2m{kind} \033[0m"
+    return " ".join(words)
+
+
+if __name__ == "__main__":
+    main()

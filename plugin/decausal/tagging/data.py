@@ -1,0 +1,116 @@
+"""Annotated text in any of the known formats, as one `datasets.Dataset` of words and IOB2 tags."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+
+from decausal._errors import DataError
+from decausal.tagging.reading import rows
+from decausal.tagging.reading.corpus import ReadReport, assemble
+from decausal.tagging.reading.files import FileFormat, PathLike, find_files
+from decausal.tagging.reading.readers import annotated_sentences, dataset_sentences, plain_sentences
+from decausal.tagging.reading.source import Sentence
+
+__all__ = ["ReadReport", "read_dataset", "read_sentences", "read_words"]
+
+
+def read_sentences(
+    source: PathLike | Sequence[PathLike],
+    *,
+    columns: str | None = None,
+    tag_scheme: str = "auto",
+    file_format: str | None = None,
+    separator: str | None = None,
+    split: str | None = None,
+) -> tuple[datasets.Dataset, ReadReport]:
+    """Annotated sentences from files.
+
+    Args:
+        source: A file, a directory, a pattern such as `data/*.tsv`, or several of these, read as one; or a
+            directory that `Dataset.save_to_disk` wrote.
+        columns: Where the words and the tags are: column numbers from 0, negative ones from the end (by
+            default `"0,-1"`, and `"1,2"` where the first column numbers the words), or keys such as
+            `"tokens,ner_tags"`.
+        tag_scheme: A value of `TagScheme`, or `"auto"` to find it from all tags together.
+        file_format: A value of `FileFormat`; by default each file's is found from its suffix and content.
+        separator: What divides columns; by default a TAB if most lines hold one, otherwise any blanks.
+        split: Which split of a saved `DatasetDict`.
+
+    Returns:
+        A data set with the columns `tokens` (the words of a sentence) and `tags` (as many IOB2 tags), and an
+        account of what was read.
+
+    Raises:
+        DataError: If a file cannot be read as asked, naming the file and the line.
+    """
+    if isinstance(source, str | Path) and rows.is_saved_dataset(Path(source)):
+        return read_dataset(str(source), split=split, columns=columns, tag_scheme=tag_scheme)
+    chosen = FileFormat(file_format) if file_format else None
+    skipped: Counter[str] = Counter()
+    formats: dict[str, None] = {}
+    sentences: list[Sentence] = []
+    paths = find_files(source)
+    for path in paths:
+        found_format, found = annotated_sentences(path, chosen, columns, separator, skipped)
+        formats[found_format.value] = None
+        sentences += found
+    name = ", ".join(map(str, [source] if isinstance(source, str | Path) else source))
+    return assemble(sentences, name, "+".join(formats), tag_scheme, skipped)
+
+
+def read_dataset(
+    name: str,
+    *,
+    config_name: str | None = None,
+    split: str | None = None,
+    columns: str | None = None,
+    tag_scheme: str = "auto",
+) -> tuple[datasets.Dataset, ReadReport]:
+    """Annotated sentences from a data set that `datasets` can load.
+
+    Args:
+        name: A name on the hub, or a directory, also one that `save_to_disk` wrote.
+        config_name: Which configuration of it.
+        split: Which split, such as `"train"`; may be left out where there is but one.
+        columns: The keys of the words and the tags, by default `tokens` or `words`, and `ner_tags` or `tags`.
+        tag_scheme: As for `read_sentences`.
+
+    Returns:
+        As `read_sentences`.
+
+    Raises:
+        DataError: If the data set cannot be loaded, or a row of it cannot be read, naming the row.
+    """
+    dataset = rows.load_split(name, config_name, split)
+    shown = f"{name} ({split})" if split else name
+    sentences = list(dataset_sentences(dataset, shown, columns))
+    return assemble(sentences, shown, "dataset", tag_scheme, Counter())
+
+
+def read_words(
+    source: PathLike | Sequence[PathLike],
+    *,
+    columns: str | None = None,
+    file_format: str | None = None,
+    separator: str | None = None,
+) -> list[list[str]]:
+    """The words of sentences that need no tags, for prediction; empty sentences are left out.
+
+    Args:
+        source: As for `read_sentences`, or `"-"` for the standard input.
+        columns: As for `read_sentences`; the tag column is ignored.
+        file_format: A value of `FileFormat`; by default found from suffix and content. Lines without tags are
+            then sentences whose words stand between blanks (`words`); `text` cuts running text into words.
+        separator: As for `read_sentences`.
+
+    Raises:
+        DataError: If a file cannot be read as asked, or holds no words.
+    """
+    chosen = FileFormat(file_format) if file_format else None
+    paths = find_files(source)
+    sentences = [words for path in paths for words in plain_sentences(path, chosen, columns, separator) if words]
+    if not sentences:
+        raise DataError(f"{source}: holds no words")
+    return sentences

@@ -1,0 +1,41 @@
+"""Ctrl-C and SIGTERM during training: finish the step, save a checkpoint, stop."""
+
+import signal
+from types import FrameType
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl
+
+
+class StopOnSignal(TrainerCallback):
+    """Turns the first Ctrl-C or SIGTERM into a saved checkpoint; a second one ends the process at once.
+
+    Attributes:
+        received: the signal that stopped the training, None if there was none.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Listen."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._receive)
+
+    def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> TrainerControl:
+        """Save and stop if a signal came."""
+        if self.received:
+            control.should_save = True
+            control.should_training_stop = True
+        return control
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Stop listening."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+        print(f"\n{self.received.name}: saving a checkpoint after this step; once more ends at once.", flush=True)
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

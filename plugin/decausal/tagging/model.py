@@ -1,0 +1,158 @@
+"""A token classifier on a causal language model: quantised, unmasked, prepared, and given LoRA, in this order."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
+from trl import get_peft_config
+
+from decausal._attach import RECORD, unmask
+from decausal._checkpoint import make_record, token_classification_class
+from decausal._layers import is_encoder, text_config
+from decausal._pattern import LayerPattern
+from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
+
+HEAD_NAMES = ("score", "classifier")
+"""What transformers calls the head of a token classifier."""
+
+
+def build_model(
+    tagging: TaggingArguments,
+    model_config: TaggingModelConfig,
+    training: TaggingTrainingArguments,
+    labels: Sequence[str],
+    pad_token_id: int | None = None,
+) -> nn.Module:
+    """The model that a recipe describes, ready to train.
+
+    The head (dropout 0.1 and a linear layer with bias) is never quantised and no target of LoRA; it is kept in float32,
+    trained, and saved with the adapter. The base model is quantised and unmasked before PEFT wraps it.
+
+    Args:
+        tagging: holds the pattern.
+        model_config: holds the base model, quantisation and LoRA.
+        training: holds what gradient checkpointing needs.
+        labels: the label names, in the order of their ids.
+        pad_token_id: the tokenizer's.
+
+    Returns:
+        A `PeftModel`, or without `use_peft` the transformers model.
+
+    Raises:
+        ValueError: the pattern does not fit the model, or LoRA is asked to target the head.
+        UnsupportedModelError: the pattern cannot be applied to this model.
+    """
+    config = _configure(model_config, labels, pad_token_id)
+    pattern = LayerPattern.parse(tagging.unmask)
+    record = make_record(config, pattern, tagging.window)
+    model_class = token_classification_class(config)
+    config.architectures = [model_class.__name__]
+    record["tagging"] = {name: getattr(tagging, name) for name in ("max_length", "stride", "label_position")}
+    model: PreTrainedModel = model_class.from_pretrained(
+        model_config.model_name_or_path,
+        config=config,
+        revision=model_config.model_revision,
+        dtype=model_config.dtype,
+        attn_implementation=model_config.attn_implementation,
+        quantization_config=_quantization(model_config),
+        use_safetensors=True,
+    )
+    unmask(model, pattern, scope=tagging.scope, window=tagging.window)  # type: ignore[arg-type]
+    setattr(model.config, RECORD, record)
+    if model_config.use_peft:
+        return _with_lora(model, model_config, training)
+    if model_config.load_in_4bit or model_config.load_in_8bit:
+        raise ValueError("use_peft=false trains all weights, but quantised ones cannot be trained: drop load_in_4bit.")
+    return model
+
+
+def head_of(model: nn.Module) -> nn.Linear:
+    """The classifier's linear layer, the trained copy where PEFT keeps one.
+
+    Raises:
+        ValueError: the model has none under a name that transformers uses.
+    """
+    for name, module in model.named_modules():
+        is_copy = ".modules_to_save." in f".{name}." or not hasattr(model, "peft_config")
+        if isinstance(module, nn.Linear) and is_copy and any(part in HEAD_NAMES for part in name.split(".")):
+            return module
+    raise ValueError(f"{type(model).__name__} has no head named {' or '.join(HEAD_NAMES)}.")
+
+
+def describe_parameters(model: nn.Module) -> str:
+    """How many parameters are trained, of how many; 4-bit weights are counted unpacked."""
+    from peft import PeftModel
+
+    if isinstance(model, PeftModel):
+        trainable, total = model.get_nb_trainable_parameters()
+    else:
+        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        total = sum(p.numel() for p in model.parameters())
+    return f"{trainable:,} of {total:,} parameters trained ({100 * trainable / total:.2f} %)"
+
+
+def _configure(model_config: TaggingModelConfig, labels: Sequence[str], pad_token_id: int | None) -> PreTrainedConfig:
+    config: PreTrainedConfig = AutoConfig.from_pretrained(
+        model_config.model_name_or_path,
+        revision=model_config.model_revision,
+        trust_remote_code=model_config.trust_remote_code,
+        num_labels=len(labels),
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
+    )
+    if config.get_text_config().pad_token_id is None:
+        config.get_text_config().pad_token_id = pad_token_id
+    return config
+
+
+def _quantization(model_config: TaggingModelConfig) -> BitsAndBytesConfig | None:
+    from trl import get_quantization_config
+
+    quantization: BitsAndBytesConfig | None = get_quantization_config(model_config)
+    if quantization is not None:
+        # bitsandbytes would quantise the fresh head as well, which then can neither be trained nor saved.
+        quantization.llm_int8_skip_modules = [*HEAD_NAMES, "lm_head"]
+    return quantization
+
+
+def _with_lora(
+    model: PreTrainedModel, model_config: TaggingModelConfig, training: TaggingTrainingArguments
+) -> nn.Module:
+    from peft import get_peft_model, prepare_model_for_kbit_training
+
+    head = next(name for name in HEAD_NAMES if hasattr(model, name))
+    targets = model_config.lora_target_modules or "all-linear"
+    if isinstance(targets, list) and len(targets) == 1:
+        targets = targets[0] if targets[0] == "all-linear" else targets
+    if head in targets and targets != "all-linear":
+        raise ValueError(f"lora_target_modules={targets} names the head {head!r}, which is trained as it is: drop it.")
+    if getattr(model, "is_quantized", False):
+        model = prepare_model_for_kbit_training(
+            model,
+            use_gradient_checkpointing=training.gradient_checkpointing,
+            gradient_checkpointing_kwargs=training.gradient_checkpointing_kwargs,
+        )
+    elif training.gradient_checkpointing:
+        model.enable_input_require_grads()
+    config = get_peft_config(model_config)
+    config.target_modules = targets if isinstance(targets, str) else set(targets)
+    config.modules_to_save = sorted({head, *(model_config.lora_modules_to_save or [])})
+    # PEFT keeps "all-linear" off the head of sequence classifiers only.
+    config.exclude_modules = [head]
+    getattr(model, head).to(torch.float32)
+    adapted: nn.Module = get_peft_model(model, config)
+    return adapted
+
+
+def describe_layers(model: nn.Module, pattern: str) -> str:
+    """The pattern with the layers that it means in this model, as they are printed side by side."""
+    from decausal._layers import find_decoder_stack
+    from decausal._pattern import format_layers
+
+    base = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
+    if is_encoder(text_config(base)):
+        return f'unmask="{pattern}" (an encoder: every layer sees both sides)'
+    num_layers = len(find_decoder_stack(model).layers)
+    layers = LayerPattern.parse(pattern).layers(num_layers)
+    return f'unmask="{pattern}": layers {format_layers(layers)} of {num_layers} are bidirectional (0 = input side)'

@@ -1,0 +1,129 @@
+"""Tagging with a saved checkpoint: words in, one tag and one probability a word out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import DataCollatorForTokenClassification, PreTrainedModel, PreTrainedTokenizerFast
+
+from decausal._attach import RECORD
+from decausal._checkpoint import load
+from decausal._errors import DataError
+from decausal.tagging.align import Features, align, merge_predictions, merge_scores
+from decausal.tagging.data import read_sentences
+from decausal.tagging.metrics import Scores, score
+
+
+@dataclass(frozen=True)
+class TaggedSentence:
+    """One sentence with its predicted tags.
+
+    Attributes:
+        tokens: the words as given.
+        tags: one IOB2 tag a word.
+        scores: the probability of each word's tag, 0-1; None for a word that the tokenizer drops.
+    """
+
+    tokens: list[str]
+    tags: list[str]
+    scores: list[float | None]
+
+    @property
+    def entities(self) -> list[tuple[str, int, int]]:
+        """`(type, first word, word after the last)` of each entity."""
+        found: list[tuple[str, int, int]] = []
+        for i, tag in enumerate(self.tags):
+            if tag.startswith("B-"):
+                found.append((tag[2:], i, i + 1))
+            elif tag.startswith("I-") and found and found[-1][2] == i and found[-1][0] == tag[2:]:
+                found[-1] = (tag[2:], found[-1][1], i + 1)
+        return found
+
+
+class Tagger:
+    """A trained tagger.
+
+    Args:
+        model: the token classifier that `decausal.load` returned.
+        tokenizer: the tokenizer that came with it.
+        batch_size: windows a forward pass; they are sorted by length first.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        batch_size: int = 32,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.tokenizer.padding_side = "right"
+        # As in training, so that windows are cut and labels are read where the model learned them.
+        self._alignment = getattr(model.config, RECORD, {}).get("tagging") or {"max_length": 512, "stride": 128}
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, *, batch_size: int = 32, **kwargs: Any) -> "Tagger":
+        """The tagger that a run saved; `kwargs` go to `decausal.load`, whose errors it raises."""
+        model, tokenizer = load(path, **kwargs)
+        return cls(model, tokenizer, batch_size=batch_size)
+
+    @property
+    def labels(self) -> list[str]:
+        """The label names in the order of their ids."""
+        id2label: Any = self.model.config.id2label
+        return [id2label[i] for i in range(len(id2label))]
+
+    def tag(self, sentences: Sequence[Sequence[str]]) -> list[TaggedSentence]:
+        """Tag pre-split sentences, in their order. Sentences without words come back without tags."""
+        labels = self.labels
+        label2id = {label: i for i, label in enumerate(labels)}
+        windows = align(sentences, None, self.tokenizer, label2id, **self._alignment)
+        tags: list[list[str]] = [[]] * len(windows["input_ids"])
+        scores: list[list[float]] = [[]] * len(windows["input_ids"])
+        for row, probabilities in self._probabilities(windows):
+            best = probabilities.max(-1)
+            tags[row] = [labels[i] for i in best.indices.tolist()]
+            scores[row] = best.values.tolist()
+        return [
+            TaggedSentence(list(tokens), predicted, certainty)
+            for tokens, predicted, certainty in zip(
+                sentences, merge_predictions(windows, tags), merge_scores(windows, scores), strict=True
+            )
+        ]
+
+    def evaluate(self, source: str | Sequence[str], **kwargs: Any) -> Scores:
+        """Scores on annotated sentences.
+
+        Args:
+            source: as for `read_sentences`.
+            **kwargs: more arguments of `read_sentences`.
+
+        Raises:
+            DataError: the file cannot be read, or none of its tags is known to the model.
+        """
+        sentences, _ = read_sentences(source, **kwargs)
+        gold = [list(tags) for tags in sentences["tags"]]
+        used = {tag for tags in gold for tag in tags}
+        if not (used & set(self.labels)) - {"O"} and used != {"O"}:
+            raise DataError(
+                f"{source}: its tags {', '.join(sorted(used - {'O'}))} have nothing in common with those of the model, "
+                f"{', '.join(self.labels)}; is it another task's file, or the wrong column?"
+            )
+        return score(gold, [sentence.tags for sentence in self.tag(sentences["tokens"])])
+
+    def _probabilities(self, windows: Features) -> Iterator[tuple[int, torch.Tensor]]:
+        order = sorted(range(len(windows["input_ids"])), key=lambda row: len(windows["input_ids"][row]))
+        collate = DataCollatorForTokenClassification(self.tokenizer, pad_to_multiple_of=8)
+        device = next(self.model.parameters()).device
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            batch = collate(
+                [{"input_ids": windows["input_ids"][r], "attention_mask": windows["attention_mask"][r]} for r in rows]
+            )
+            with torch.inference_mode():
+                logits = self.model(**batch.to(device)).logits
+            yield from zip(rows, logits.float().softmax(-1).cpu(), strict=True)

@@ -1,0 +1,1 @@
+"""Annotated text of every format, one file each, made into sentences of words and tags."""

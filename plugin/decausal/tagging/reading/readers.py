@@ -1,0 +1,102 @@
+"""One file or data set, read in its format."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
+
+from decausal._errors import DataError
+from decausal.tagging.reading import conll, records, rows
+from decausal.tagging.reading.aspects import read_aspects
+from decausal.tagging.reading.files import FileFormat, detect_format, detect_input_format
+from decausal.tagging.reading.source import Sentence, Source
+from decausal.tagging.reading.spans import split_words
+
+_DEFAULT_COLUMNS = {FileFormat.CONLL: "0,-1", FileFormat.CONLLU: "1,2"}
+
+
+def annotated_sentences(
+    path: Path,
+    file_format: FileFormat | None,
+    columns: str | None,
+    separator: str | None,
+    skipped: Counter[str],
+) -> tuple[FileFormat, Iterator[Sentence]]:
+    """The sentences of a file with their tags, and the format they are read in; see `read_sentences`.
+
+    Raises:
+        DataError: Here or while iterating, if the file is not as it should be.
+    """
+    if file_format is FileFormat.PARQUET or (file_format is None and path.suffix == ".parquet"):
+        return FileFormat.PARQUET, dataset_sentences(rows.read_parquet(path), str(path), columns)
+    source = Source.read(path)
+    file_format = file_format or detect_format(source)
+    match file_format:
+        case FileFormat.CONLL | FileFormat.CONLLU:
+            return file_format, _column_sentences(source, file_format, columns, separator, skipped)
+        case FileFormat.JSONL:
+            found, keys = records.read_json_lines(source), columns
+        case FileFormat.SEMEVAL:
+            found, keys = read_aspects(source), None
+        case _:
+            raise DataError(f"{path}: file_format={file_format.value} has no tags; it is for prediction only")
+    return file_format, (records.to_sentence(record, keys, number, source) for number, record in found)
+
+
+def dataset_sentences(dataset: datasets.Dataset, name: str, columns: str | None) -> Iterator[Sentence]:
+    """The rows of a data set as sentences.
+
+    Raises:
+        DataError: If a row is not as it should be.
+    """
+    source = Source(name, unit=", row ")
+    for number, record in rows.read_rows(dataset, columns, source):
+        yield records.to_sentence(record, columns, number, source)
+
+
+def _column_sentences(
+    source: Source,
+    file_format: FileFormat,
+    columns: str | None,
+    separator: str | None,
+    skipped: Counter[str],
+) -> Iterator[Sentence]:
+    with_ids = file_format is FileFormat.CONLLU
+    word_and_tag = conll.parse_columns(columns or _DEFAULT_COLUMNS[file_format])
+    if with_ids and word_and_tag[0] == 0:
+        raise DataError(
+            f"{source.name}: columns={columns!r} takes for words the first column, which numbers them; "
+            "choose another, such as 1,2, or set file_format to conll"
+        )
+    for sentence in conll.read_rows(source, separator=separator, with_ids=with_ids, skipped=skipped):
+        yield conll.to_sentence(sentence, word_and_tag, source)
+
+
+def plain_sentences(
+    path: Path, file_format: FileFormat | None, columns: str | None, separator: str | None
+) -> Iterator[list[str]]:
+    """The words of each sentence of a file, whatever else it holds; see `read_words`.
+
+    Raises:
+        DataError: If the file is not as it should be.
+    """
+    source = Source.read(path)
+    file_format = file_format or detect_input_format(source)
+    match file_format:
+        case FileFormat.CONLL | FileFormat.CONLLU:
+            with_ids = file_format is FileFormat.CONLLU
+            column = conll.parse_columns(columns or _DEFAULT_COLUMNS[file_format])[0]
+            for sentence in conll.read_rows(source, separator=separator, with_ids=with_ids, skipped=Counter()):
+                yield conll.pick_words(sentence, column, source)
+        case FileFormat.JSONL:
+            for number, record in records.read_json_lines(source):
+                yield records.to_words(record, number, source)
+        case FileFormat.SEMEVAL:
+            for number, record in read_aspects(source):
+                yield records.to_words(record, number, source)
+        case FileFormat.WORDS | FileFormat.TEXT:
+            cut = str.split if file_format is FileFormat.WORDS else split_words
+            yield from (cut(line) for line in source.lines)
+        case FileFormat.PARQUET:
+            raise DataError(f"{path}: words are not read from Parquet; write one sentence a line, or JSON lines")

@@ -1,0 +1,142 @@
+"""Sentences as records: lines of JSON, rows of a data set, or whatever else comes with keys."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from decausal.tagging.reading.source import Sentence, Source
+from decausal.tagging.reading.spans import Span, split_words, tag_spans
+
+_WORD_KEYS: tuple[str, ...] = ("tokens", "words")
+_TAG_KEYS: tuple[str, ...] = ("ner_tags", "tags")
+_TEXT_KEYS: tuple[str, ...] = ("text",)
+_SPAN_KEYS: tuple[str, ...] = ("spans", "entities", "label")
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+Record = Mapping[str, Any]
+
+
+def read_json_lines(source: Source) -> Iterator[tuple[int, Record]]:
+    """The object on each line that is not blank, with its number.
+
+    Raises:
+        DataError: If a line is no JSON object.
+    """
+    for number, line in enumerate(source.lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            message = f"is not JSON: {error.msg} at character {error.colno}; expected one object a line"
+            raise source.error(number, message) from error
+        if not isinstance(record, dict):
+            raise source.error(number, f"expected one JSON object a line, found a {type(record).__name__}")
+        if _SURROGATE.search(line):
+            try:
+                json.dumps(record, ensure_ascii=False).encode()
+            except UnicodeEncodeError as error:
+                raise source.error(number, "holds half of a surrogate pair, which is no character") from error
+        yield number, record
+
+
+def find_keys(record: Record, columns: str | None, number: int, source: Source) -> tuple[str, str]:
+    """The key of the words or the text, and that of the tags or the spans.
+
+    Args:
+        record: The record to look in.
+        columns: Two keys, such as `"tokens,ner_tags"`; by default the first of the usual ones that are there.
+        number: The line or row of the record.
+        source: Where it is from.
+
+    Raises:
+        DataError: If the record lacks either.
+    """
+    if columns is not None:
+        keys = tuple(key.strip() for key in columns.split(","))
+        if len(keys) != 2:
+            raise ValueError(f"columns={columns!r}: expected two keys, words and tags, such as tokens,ner_tags")
+        pairs: list[tuple[tuple[str, ...], tuple[str, ...]]] = [((keys[0],), (keys[1],))]
+    else:
+        pairs = [(_WORD_KEYS, _TAG_KEYS), (_TEXT_KEYS, _SPAN_KEYS)]
+    for input_keys, annotation_keys in pairs:
+        found_input = [key for key in input_keys if key in record]
+        found_annotation = [key for key in annotation_keys if key in record]
+        if found_input and found_annotation:
+            return found_input[0], found_annotation[0]
+    expected = columns or "tokens and ner_tags or tags, or text and spans or entities"
+    raise source.error(
+        number, f"expected the keys {expected}, found {', '.join(record) or 'none'}; choose two with columns"
+    )
+
+
+def to_sentence(record: Record, columns: str | None, number: int, source: Source) -> Sentence:
+    """A record of words and tags, or of a text and spans, as a sentence.
+
+    Args:
+        record: Words and tags are lists of strings, a text is a string; a span is `[start, end, label]`, in
+            characters of the text, or an object with these keys.
+        columns: The two keys to use, see `find_keys`.
+        number: The line or row of the record.
+        source: Where it is from.
+
+    Raises:
+        DataError: If a key is missing, or its value is something else.
+    """
+    input_key, annotation_key = find_keys(record, columns, number, source)
+    content = record[input_key]
+    if isinstance(content, str):
+        annotation = _listed(record[annotation_key], annotation_key, number, source)
+        tagged = tag_spans(content, [_to_span(value, content, number, source) for value in annotation])
+        dropped = [f"{content[span.start : span.end]!r} ({span.label}) {why}" for span, why in tagged.dropped]
+        return Sentence(tagged.words, tagged.tags, source, [number] * len(tagged.words), dropped)
+    words = _strings(content, input_key, number, source)
+    tags = _strings(record[annotation_key], annotation_key, number, source)
+    if len(words) != len(tags):
+        raise source.error(
+            number,
+            f"expected a tag for each word, found {len(words)} {input_key} and {len(tags)} {annotation_key}",
+        )
+    return Sentence(words, tags, source, [number] * len(words))
+
+
+def to_words(record: Record, number: int, source: Source) -> list[str]:
+    """The words of a record without regard to its annotation; a text is cut into words.
+
+    Raises:
+        DataError: If it has neither words nor a text.
+    """
+    for key in (*_WORD_KEYS, *_TEXT_KEYS):
+        if isinstance(record.get(key), str):
+            return split_words(record[key])
+        if key in record:
+            return _strings(record[key], key, number, source)
+    raise source.error(number, f"expected tokens or text, found the keys {', '.join(record) or 'none'}")
+
+
+def _listed(value: Any, key: str, number: int, source: Source) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise source.error(number, f"expected a list under {key!r}, found {value!r}")
+    return list(value)
+
+
+def _strings(value: Any, key: str, number: int, source: Source) -> list[str]:
+    strings = _listed(value, key, number, source)
+    for idx, string in enumerate(strings):
+        if isinstance(string, int):
+            message = f"{key}[{idx}] is the number {string}, which only a data set with a ClassLabel can name"
+            raise source.error(number, f"{message}; write text, such as B-PER")
+        if not isinstance(string, str):
+            raise source.error(number, f"expected text in {key}[{idx}], found {string!r}")
+    return strings
+
+
+def _to_span(value: Any, text: str, number: int, source: Source) -> Span:
+    match value:
+        case {"start": int(start), "end": int(end), "label": str(label)} | [int(start), int(end), str(label)]:
+            if label and 0 <= start < end <= len(text):
+                return Span(start, end, label)
+    expected = f"expected a span [start, end, label] with 0 <= start < end <= {len(text)}, the length of the text"
+    raise source.error(number, f"{expected}, found {value!r}")

@@ -1,0 +1,69 @@
+"""Records from the rows of a `datasets.Dataset`: on disk, in a Parquet file or by a loading name."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
+import pyarrow.parquet
+
+from decausal._errors import DataError
+from decausal.tagging.reading.records import Record, find_keys
+from decausal.tagging.reading.source import Source
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """True for a directory that `save_to_disk` wrote."""
+    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+
+
+def load_split(name: str, config_name: str | None, split: str | None) -> datasets.Dataset:
+    """One split of a data set, from a directory that `save_to_disk` wrote or through `datasets.load_dataset`.
+
+    Raises:
+        DataError: If it cannot be loaded, or if `split` does not choose one of its splits.
+    """
+    try:
+        if is_saved_dataset(Path(name)):
+            loaded = datasets.load_from_disk(name)
+        else:
+            loaded = datasets.load_dataset(name, config_name, split=split)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"{name}: cannot be loaded as a data set: {error}") from error
+    if not isinstance(loaded, dict):
+        return loaded
+    if split is None and len(loaded) == 1:
+        (split,) = loaded
+    if split not in loaded:
+        raise DataError(f"{name}: split={split!r}: expected one of {', '.join(loaded)}")
+    return loaded[split]
+
+
+def read_parquet(path: Path) -> datasets.Dataset:
+    """A Parquet file as a data set in memory, so that no cache can outlive a change of the file.
+
+    Raises:
+        DataError: If it is missing or no Parquet file.
+    """
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
+    features = datasets.Features.from_arrow_schema(table.schema)
+    return datasets.Dataset.from_list(table.to_pylist(), features=features)
+
+
+def read_rows(dataset: datasets.Dataset, columns: str | None, source: Source) -> Iterator[tuple[int, Record]]:
+    """Each row with its one-based number, reduced to the columns in use and with class labels as names.
+
+    Raises:
+        DataError: If the columns are not there, or a class label has no such number.
+    """
+    keys = find_keys(dataset.features, columns, 1, source)
+    label = getattr(dataset.features[keys[1]], "feature", None)
+    for number, row in enumerate(dataset.with_format(None).select_columns(list(keys)), 1):
+        if isinstance(label, datasets.ClassLabel):
+            try:
+                row[keys[1]] = label.int2str(row[keys[1]])
+            except (TypeError, ValueError) as error:
+                raise source.error(number, f"{keys[1]}: {error}; its labels are {label.names}") from error
+        yield number, row

@@ -1,0 +1,73 @@
+"""Words of a plain text, and tags for the spans marked in it."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from decausal.tagging.tags import OUTSIDE
+
+# Han and kana are written without blanks: there a character is a word, or no span would ever fit.
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class Span:
+    """`text[start:end]` is an entity of type `label`; offsets in characters."""
+
+    start: int
+    end: int
+    label: str
+
+
+@dataclass(frozen=True)
+class TaggedText:
+    """A text cut into words.
+
+    Attributes:
+        words: The words, in order.
+        tags: An IOB2 tag for each word.
+        dropped: The spans that no tags can express, each with the reason.
+    """
+
+    words: list[str]
+    tags: list[str]
+    dropped: list[tuple[Span, str]]
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a text: runs of letters, digits and underscores, and each other visible character.
+
+    A Han or kana character is a word of its own.
+    """
+    return _WORD.findall(text)
+
+
+def tag_spans(text: str, spans: Iterable[Span]) -> TaggedText:
+    """Cut a text into words and tag those inside a span.
+
+    Blanks at either end of a span do not count. A span that begins or ends inside a word is dropped, and so
+    is one that overlaps a span kept before it, where earlier and longer spans go first.
+
+    Args:
+        text: The text the offsets refer to.
+        spans: In any order, `0 <= start < end <= len(text)`.
+    """
+    matches = list(_WORD.finditer(text))
+    starts = {match.start(): idx for idx, match in enumerate(matches)}
+    ends = {match.end(): idx for idx, match in enumerate(matches)}
+    tags = [OUTSIDE] * len(matches)
+    dropped: list[tuple[Span, str]] = []
+    num_covered = 0
+    for span in sorted(spans, key=lambda span: (span.start, -span.end)):
+        inside = text[span.start : span.end]
+        first = starts.get(span.end - len(inside.lstrip()))
+        last = ends.get(span.start + len(inside.rstrip()))
+        if first is None or last is None or last < first:
+            dropped.append((span, "does not begin and end where words do"))
+        elif first < num_covered:
+            dropped.append((span, "overlaps another"))
+        else:
+            tags[first : last + 1] = [f"B-{span.label}"] + [f"I-{span.label}"] * (last - first)
+            num_covered = last + 1
+    return TaggedText([match.group() for match in matches], tags, dropped)

@@ -1,0 +1,155 @@
+"""What a run leaves behind besides weights: its scores with everything they depend on, a model card, its curves."""
+
+import json
+import platform
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+
+from decausal.tagging.metrics import Scores
+
+RESULTS = "results.json"
+CURVES = "training_curves.png"
+
+_CARD = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True).from_string(
+    """\
+---
+base_model: {{ base_model }}
+library_name: {{ library }}
+pipeline_tag: token-classification
+tags: [token-classification, decausal]
+---
+
+# {{ name }}
+
+A tagger for {{ types | join(", ") }}, fine-tuned from `{{ base_model }}` with
+decausal: {{ layers }}.
+
+**Load it with decausal.** Plain transformers knows nothing of the pattern and would run every layer causal, without a
+message and with wrong tags.
+
+```python
+import decausal
+from decausal.tagging.predict import Tagger
+
+tagger = Tagger.from_pretrained("{{ name }}")
+tagger.tag([["Jordan", "said", "no", "."]])
+
+# or with the pipeline of transformers, on running text
+from transformers import pipeline
+
+model, tokenizer = decausal.load("{{ name }}")
+tag = pipeline("token-classification", model=model, tokenizer=tokenizer, aggregation_strategy="first")
+```
+
+## Scores
+
+Entity-level micro F1 (strict IOB2, 0-100), the best checkpoint by validation F1, seed {{ seed }}.
+
+| split | F1 | precision | recall | conlleval F1 | accuracy | entities |
+|---|---|---|---|---|---|---|
+{% for split, s in scores.items() %}
+| {{ split }} | {{ "%.2f" | format(s.f1) }} | {{ "%.2f" | format(s.precision) }} | {{ "%.2f" | format(s.recall) }} \
+| {{ "%.2f" | format(s.conlleval.f1) }} | {{ "%.2f" | format(s.accuracy) }} | {{ s.support }} |
+{% endfor %}
+{% for split, s in scores.items() %}
+
+### {{ split }}, by type
+
+| type | F1 | precision | recall | entities |
+|---|---|---|---|---|
+{% for kind, t in s.types.items() %}
+| {{ kind }} | {{ "%.2f" | format(t.f1) }} | {{ "%.2f" | format(t.precision) }} | {{ "%.2f" | format(t.recall) }} \
+| {{ t.support }} |
+{% endfor %}
+{% endfor %}
+
+## Data
+
+{% for line in data %}
+- {{ line }}
+{% endfor %}
+
+## Training
+
+![training curves]({{ curves }})
+
+{{ parameters }}. {{ steps }} optimizer steps, {{ "%.0f" | format(seconds) }} s. Audit before the first step:
+{{ audit }}. The whole recipe, versions and log are in `results.json`.
+"""
+)
+
+
+def environment() -> dict[str, Any]:
+    """Machine, versions, date and command, for results files."""
+    packages = ("decausal", "torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes", "datasets", "seqeval")
+    return {
+        "versions": {name: version(name) for name in packages},
+        "python": platform.python_version(),
+        "machine": {
+            "architecture": platform.machine(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+            "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "command": " ".join(["accelerate launch -m decausal.tagging.train", *sys.argv[1:]]),
+    }
+
+
+def describe(scores: Scores) -> str:
+    """One line of scores, 0-100."""
+    strict = scores.strict
+    return (
+        f"F1 {strict.f1:.2f}, precision {strict.precision:.2f}, recall {strict.recall:.2f} (strict, {strict.support} "
+        f"entities in gold); conlleval F1 {scores.conlleval.f1:.2f}; accuracy {scores.accuracy:.2f}"
+    )
+
+
+def save_results(results: dict[str, Any], directory: Path) -> None:
+    """Write `results.json`, the model card and the picture of the curves into a run's directory.
+
+    Args:
+        results: what `train` returns.
+        directory: the run's output directory.
+    """
+    text = json.dumps(results, indent=1, default=str, ensure_ascii=False)
+    (directory / RESULTS).write_text(text + "\n", encoding="utf-8")
+    draw_curves(results["log"], directory / CURVES)
+    card = _CARD.render(
+        name=directory.name,
+        library="peft" if results["recipe"]["use_peft"] else "transformers",
+        base_model=results["recipe"]["model_name_or_path"],
+        types=sorted({label[2:] for label in results["labels"] if label != "O"}),
+        data=[f"{name}: {line}" for name, line in results["data_lines"].items()],
+        curves=CURVES,
+        **{key: results[key] for key in ("layers", "scores", "seed", "parameters", "steps", "seconds", "audit")},
+    )
+    (directory / "README.md").write_text(card, encoding="utf-8")
+
+
+def draw_curves(log: list[dict[str, float]], path: Path) -> None:
+    """Training loss and validation F1 over optimizer steps, as a PNG.
+
+    Args:
+        log: the trainer's `log_history`.
+        path: the file to write.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    left = figure.subplots()
+    right = left.twinx()
+    for axis, key, color in ((left, "loss", "tab:blue"), (right, "eval_f1", "tab:orange")):
+        points = [(entry["step"], entry[key]) for entry in log if key in entry]
+        axis.plot([x for x, _ in points], [y for _, y in points], color=color, marker="." if len(points) < 30 else "")
+    left.set_xlabel("optimizer step")
+    left.set_ylabel("training loss", color="tab:blue")
+    right.set_ylabel("validation F1", color="tab:orange")
+    right.set_ylim(0, 100)
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,191 @@
+"""`accelerate launch -m decausal.tagging.train RECIPE.yaml [--field value ...]`: annotated words in, a tagger out."""
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from torch import nn
+from transformers import DataCollatorForTokenClassification, EarlyStoppingCallback, PreTrainedTokenizerFast, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from decausal._audit import AuditReport, audit
+from decausal._errors import CheckpointError, UnsupportedModelError
+from decausal._layers import is_encoder, text_config
+from decausal._tokenizer import load_tokenizer
+from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments, parse_recipe
+from decausal.tagging.interrupt import StopOnSignal
+from decausal.tagging.model import build_model, describe_layers, describe_parameters
+from decausal.tagging.results import describe, environment, save_results
+from decausal.tagging.splits import Corpus, Split
+from decausal.tagging.trainer import TaggingTrainer
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train as the command line says.
+
+    Returns:
+        The exit status: 0; 1 after an error that a user can act on, printed as one message; 130 when interrupted.
+    """
+    try:
+        results = train(*parse_recipe(sys.argv[1:] if arguments is None else arguments))
+    except (ValueError, TypeError, OSError, FloatingPointError, SafetensorError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0 if results else 130
+
+
+def train(
+    tagging: TaggingArguments, model_config: TaggingModelConfig, training: TaggingTrainingArguments
+) -> dict[str, Any]:
+    """One run: data, model, audit, training, scores, a saved directory.
+
+    Returns:
+        What `results.json` in the output directory says; nothing when a signal stopped the run.
+
+    Raises:
+        DataError: a file cannot be read as asked.
+        CheckpointError: the output directory holds another run, or a checkpoint to resume from does not fit.
+        UnsupportedModelError: the pattern cannot be applied, or the audit failed.
+        FloatingPointError: the loss is no number.
+        ValueError: an argument does not fit.
+    """
+    started = time.time()
+    output = Path(training.output_dir)
+    checkpoint = _checkpoint_to_resume(output, tagging, training)
+    set_seed(training.seed)
+    corpus = Corpus.read(tagging)
+    labels = corpus.labels
+    for warning in corpus.warnings():
+        _say(f"warning: {warning}")
+    if checkpoint is not None:
+        _check_labels(Path(checkpoint), labels)
+    tokenizer = load_tokenizer(
+        str(model_config.model_name_or_path),
+        add_prefix_space=tagging.add_prefix_space,
+        revision=model_config.model_revision,
+        trust_remote_code=model_config.trust_remote_code,
+    )
+    tokenizer.padding_side = "right"
+    splits = {name: Split.of(found, tokenizer, labels, tagging) for name, found in corpus.sentences.items()}
+    lines = {name: f"{corpus.reports[name]}; used as {split.report}" for name, split in splits.items()}
+    for name, line in lines.items():
+        _say(f"{name}: {line}")
+    model = build_model(tagging, model_config, training, labels, tokenizer.pad_token_id)
+    parameters, layers = describe_parameters(model), describe_layers(model, tagging.unmask)
+    _say(f"{type(model).__name__}: {parameters}")
+    _say(layers)
+    report = _audited(model, tagging.unmask)
+    interrupt = StopOnSignal()
+    trainer = _trainer(model, tokenizer, splits, tagging, training, interrupt)
+    outcome = trainer.train(resume_from_checkpoint=checkpoint)
+    if interrupt.received:
+        _say(f"stopped by {interrupt.received.name}; go on with the same command and --resume_from_checkpoint true")
+        return {}
+    trainer.save_model()
+    scores = {name: trainer.score(split) for name, split in splits.items() if name != "train"}
+    results = {
+        "scores": {name: value.to_dict() for name, value in scores.items()},
+        "unmask": tagging.unmask,
+        "layers": layers,
+        "audit": str(report) if report else "an encoder, which sees both sides",
+        "labels": labels,
+        "data_lines": lines,
+        "data": {name: asdict(value) for name, value in corpus.reports.items()},
+        "windows": {name: asdict(split.report) for name, split in splits.items()},
+        "parameters": parameters,
+        "recipe": {**asdict(tagging), **asdict(model_config)},
+        "training": training.to_dict(),  # type: ignore[no-untyped-call]
+        "seed": training.seed,
+        "epochs": trainer.state.epoch,
+        "steps": trainer.state.global_step,
+        "log": trainer.state.log_history,
+        "train_seconds": round(outcome.metrics["train_runtime"], 1),
+        "seconds": round(time.time() - started, 1),
+        **environment(),
+    }
+    if trainer.is_world_process_zero():
+        save_results(results, output)
+        for name, value in scores.items():
+            _say(f"{name}: {describe(value)}")
+    return results
+
+
+def _audited(model: nn.Module, pattern: str) -> AuditReport | None:
+    """Audit the model before its first step; None for an encoder, which has no pattern."""
+    base = next(module for module in model.modules() if isinstance(module, transformers.PreTrainedModel))
+    if is_encoder(text_config(base)):
+        return None
+    report = audit(model, pattern)
+    _say(report)
+    if not report.ok:
+        raise UnsupportedModelError(f"the audit failed before the first step, and nothing was trained.\n{report}")
+    return report
+
+
+def _trainer(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerFast,
+    splits: dict[str, Split],
+    tagging: TaggingArguments,
+    training: TaggingTrainingArguments,
+    interrupt: StopOnSignal,
+) -> TaggingTrainer:
+    callbacks: list[transformers.TrainerCallback] = [interrupt]
+    if "validation" not in splits:
+        _say("warning: there is no validation data, so the last weights are kept, not the best ones.")
+        training.eval_strategy = transformers.IntervalStrategy.NO
+        training.load_best_model_at_end = False
+    elif tagging.early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(tagging.early_stopping_patience))
+    training.label_names = ["labels"]
+    return TaggingTrainer(
+        model=model,
+        args=training,
+        train_dataset=splits["train"].windows,
+        validation=splits.get("validation"),
+        data_collator=DataCollatorForTokenClassification(tokenizer, pad_to_multiple_of=tagging.pad_to_multiple_of),
+        processing_class=tokenizer,
+        callbacks=callbacks,
+    )
+
+
+def _checkpoint_to_resume(output: Path, tagging: TaggingArguments, training: TaggingTrainingArguments) -> str | None:
+    """The checkpoint to resume from; refuses a directory that holds another run."""
+    wanted = training.resume_from_checkpoint
+    last: str | None = get_last_checkpoint(str(output)) if output.is_dir() else None
+    if wanted is None or str(wanted).lower() == "false":
+        if output.is_dir() and any(output.iterdir()) and not tagging.overwrite_output_dir:
+            raise CheckpointError(
+                f"output_dir={output} is not empty and is left alone. Resume that run with --resume_from_checkpoint "
+                f"true, replace it with --overwrite_output_dir true, or choose another --output_dir."
+            )
+        return None
+    checkpoint = last if str(wanted).lower() == "true" else str(wanted)
+    if checkpoint is None or not Path(checkpoint).is_dir():
+        raise CheckpointError(f"resume_from_checkpoint={wanted}: {checkpoint or output} holds no checkpoint.")
+    return checkpoint
+
+
+def _check_labels(checkpoint: Path, labels: list[str]) -> None:
+    config = transformers.AutoConfig.from_pretrained(checkpoint)
+    saved = [config.id2label[i] for i in range(len(config.id2label))]
+    if saved != labels:
+        raise CheckpointError(
+            f"{checkpoint} was trained for the labels {', '.join(saved)}, but the training data has "
+            f"{', '.join(labels)}: resume with the data that the run began with, or begin a new run."
+        )
+
+
+def _say(message: object) -> None:
+    """Print once, not once a process."""
+    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+        print(message, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

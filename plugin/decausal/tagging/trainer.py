@@ -1,0 +1,118 @@
+"""transformers' Trainer for tags: the loss is a mean over labelled words, evaluation scores whole sentences."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import EvalPrediction, Trainer
+
+from decausal.tagging.align import IGNORE_INDEX, merge_predictions
+from decausal.tagging.metrics import Scores, score
+from decausal.tagging.splits import Split
+
+
+class TaggingTrainer(Trainer):
+    """A `Trainer` whose optimizer step is one mean over all its labelled sub-words.
+
+    The stock trainer adds up the means of micro-batches and processes as if each were a share of a whole, so that its
+    loss is too large by their number. Here every step's loss is the sum over its labels divided by their count, over
+    all micro-batches and processes.
+
+    Args:
+        validation: the split that `evaluate` scores.
+        **kwargs: those of `Trainer`.
+    """
+
+    def __init__(self, *, validation: Split | None = None, **kwargs: Any) -> None:
+        super().__init__(
+            compute_loss_func=token_mean_loss,
+            preprocess_logits_for_metrics=_best_label,
+            eval_dataset=validation.windows if validation else None,
+            compute_metrics=self._score_validation if validation else None,
+            **kwargs,
+        )
+        self.validation = validation
+        assert not self._loss_shifts_labels, "labels of words are not shifted"
+
+    def tag(self, split: Split) -> list[list[str]]:
+        """The predicted tag of every word, sentence by sentence."""
+        compute_metrics, self.compute_metrics = self.compute_metrics, None
+        try:
+            predictions = self.predict(split.windows, metric_key_prefix="predict").predictions
+        finally:
+            self.compute_metrics = compute_metrics
+        return self._words(split, predictions)
+
+    def score(self, split: Split) -> Scores:
+        """The scores on a split."""
+        return score(split.sentences["tags"], self.tag(split))
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """As in `Trainer`; refuses a step in which nothing is labelled.
+
+        Raises:
+            ValueError: no sub-word of the step carries a label, so that its mean does not exist.
+        """
+        batches, num_labels = super().get_batch_samples(*args, **kwargs)
+        if batches and num_labels is not None and torch.as_tensor(num_labels).sum() == 0:
+            raise ValueError(
+                f"step {self.state.global_step + 1} has {len(batches)} batches without a single labelled sub-word; are "
+                f"the sentences of the training data all empty, or made of characters that the tokenizer drops?"
+            )
+        return batches, num_labels
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """As in `Trainer`; stops at a loss that is no number, before the weights are.
+
+        Raises:
+            FloatingPointError: the loss is NaN or infinite.
+        """
+        loss: Tensor = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss of step {self.state.global_step + 1} is {loss.item()}: lower learning_rate "
+                f"({self.args.learning_rate}), or train in bf16 or float32 instead of fp16. Checkpoints saved so far "
+                f"are in {self.args.output_dir}."
+            )
+        return loss
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        # PEFT saves no configuration of the model, and it is where pattern and label names are.
+        model = self.accelerator.unwrap_model(self.model)
+        base = model.get_base_model() if isinstance(model, PeftModel) else model
+        base.config.save_pretrained(output_dir or self.args.output_dir)
+
+    def _score_validation(self, prediction: EvalPrediction) -> dict[str, float]:
+        assert self.validation is not None
+        scores = score(self.validation.sentences["tags"], self._words(self.validation, prediction.predictions))
+        strict = scores.strict
+        return {"f1": strict.f1, "precision": strict.precision, "recall": strict.recall, "accuracy": scores.accuracy}
+
+    def _words(self, split: Split, predictions: Any) -> list[list[str]]:
+        id2label = self.accelerator.unwrap_model(self.model).config.id2label
+        rows = [[id2label[label] if label >= 0 else "O" for label in row] for row in np.asarray(predictions).tolist()]
+        return merge_predictions(split.windows, rows)
+
+
+def token_mean_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+    """Cross-entropy summed over labelled sub-words, divided by how many a whole optimizer step has.
+
+    Args:
+        outputs: holds `logits`, shape `(batch, query_len, num_labels)`.
+        labels: shape `(batch, query_len)`, -100 where there is no label.
+        num_items_in_batch: labelled sub-words of the step, over all its micro-batches and processes; by default those
+            of this batch.
+    """
+    logits = outputs.logits.float()
+    count = (labels != IGNORE_INDEX).sum() if num_items_in_batch is None else num_items_in_batch
+    total = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), labels.flatten().to(logits.device), ignore_index=IGNORE_INDEX, reduction="sum"
+    )
+    return total / torch.as_tensor(count, device=logits.device).clamp(min=1)
+
+
+def _best_label(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits.argmax(-1)

@@ -1,0 +1,53 @@
+"""What the tests share: a small random model, and the real ones where they are at hand."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def llama() -> Callable[..., PreTrainedModel]:
+    """Builds a random 4-layer Llama whose tokens influence each other visibly."""
+
+    def build(attn_implementation: str = "eager", **settings: object) -> PreTrainedModel:
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=64,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=64,
+            initializer_range=0.3,
+            **settings,
+        )
+        return LlamaForCausalLM._from_config(config, attn_implementation=attn_implementation).eval()
+
+    return build
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of real models, data and fixtures that lies beside the repository."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the folder of models and data beside the repository (../shared)")
+    return SHARED
+
+
+@pytest.fixture
+def stories(shared: Path) -> str:
+    """A really pretrained Llama-class model of 260,032 parameters."""
+    return str(shared / "models" / "stories260k")

@@ -1,0 +1,96 @@
+import logging
+from collections import Counter
+
+import pytest
+
+from decausal import DataError
+from decausal.tagging.reading.corpus import ReadReport, assemble
+from decausal.tagging.reading.source import Sentence, Source
+
+SOURCE = Source("a.txt", ["EU I-ORG", "said O", "", "Rome I-LOC", "x B-"])
+
+
+def sentence(words: str, tags: str, first: int, dropped: list[str] | None = None) -> Sentence:
+    return Sentence(words.split(), tags.split(), SOURCE, list(range(first, first + len(words.split()))), dropped)
+
+
+def test_the_scheme_is_that_of_all_sentences_and_the_account_is_complete():
+    sentences = [
+        sentence("EU said", "I-ORG O", 1),
+        sentence("", "", 3),
+        sentence("Rome Paris", "I-LOC B-LOC", 4),
+        sentence("EU said", "B-ORG O", 1, ["'E' (ORG) overlaps another"]),
+    ]
+
+    dataset, report = assemble(sentences, "demo", "conll", "auto", Counter({"comment lines": 3, "others": 0}))
+
+    assert dataset["tokens"][:] == [["EU", "said"], ["Rome", "Paris"], ["EU", "said"]]
+    assert dataset["tags"][:] == [["B-ORG", "O"], ["B-LOC", "B-LOC"], ["B-ORG", "O"]]
+    assert report == ReadReport(
+        source="demo",
+        format="conll",
+        scheme="IOB1",
+        sentences=3,
+        tokens=6,
+        entities=4,
+        converted_tags=2,
+        repaired_tags=0,
+        dropped_spans=1,
+        skipped={"comment lines": 3, "empty sentences": 1},
+    )
+
+
+def test_a_scheme_that_was_asked_for_is_kept_to():
+    _, report = assemble([sentence("EU said", "I-ORG O", 1)], "demo", "conll", "iob2", Counter())
+
+    assert (report.scheme, report.converted_tags, report.repaired_tags) == ("IOB2", 0, 1)
+
+
+def test_spans_have_no_scheme():
+    _, report = assemble([sentence("EU", "B-ORG", 1, [])], "demo", "jsonl", "auto", Counter())
+
+    assert report.scheme == "spans"
+
+
+def test_spans_are_left_alone_by_the_scheme_of_tags_beside_them():
+    sentences = [sentence("EU said Rome", "ORG O O", 1), sentence("Rome", "B-LOC", 4, [])]
+
+    dataset, report = assemble(sentences, "demo", "jsonl", "auto", Counter())
+
+    assert dataset["tags"][:] == [["B-ORG", "O", "O"], ["B-LOC"]]
+    assert (report.scheme, report.converted_tags) == ("bare-words", 1)
+
+
+def test_the_account_says_in_one_line_what_is_not_zero():
+    report = ReadReport("eng.train", "conll", "IOB1", 14041, 203621, 23499, 23427, 0, 0, {"-DOCSTART- lines": 946})
+
+    assert str(report) == (
+        "eng.train (conll, IOB1): 14,041 sentences, 203,621 words, 23,499 entities; "
+        "tags converted from IOB1: 23,427; -DOCSTART- lines skipped: 946"
+    )
+
+
+def test_the_first_dropped_spans_are_shown_in_a_warning(caplog):
+    with caplog.at_level(logging.WARNING, logger="decausal.tagging.reading.corpus"):
+        assemble([sentence("EU", "O", 1, [f"span {n}" for n in "1234"])], "demo", "jsonl", "auto", Counter())
+
+    assert caplog.messages == [
+        "4 spans dropped, the first of them:\n  a.txt:1: span 1\n  a.txt:1: span 2\n  a.txt:1: span 3"
+    ]
+
+
+def test_a_bad_tag_is_an_error_at_the_first_line_that_has_it():
+    with pytest.raises(DataError, match=r"a\.txt:5: tag 'B-' has no type: expected B-TYPE; the line is 'x B-'"):
+        assemble(
+            [sentence("EU said", "I-ORG O", 1), sentence("Rome x", "I-LOC B-", 4)],
+            "demo",
+            "conll",
+            "auto",
+            Counter(),
+        )
+
+
+@pytest.mark.parametrize("sentences", [[], [sentence("", "", 3)]])
+def test_a_corpus_without_words_is_an_error(sentences):
+    with pytest.raises(DataError, match="demo: holds no sentence"):
+        assemble(sentences, "demo", "conll", "auto", Counter())

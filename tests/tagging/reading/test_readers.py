@@ -1,0 +1,81 @@
+from collections import Counter
+
+import pytest
+from datasets import Dataset, disable_progress_bars
+
+from decausal import DataError
+from decausal.tagging.reading.files import FileFormat
+from decausal.tagging.reading.readers import annotated_sentences, dataset_sentences, plain_sentences
+
+disable_progress_bars()
+XML = """<sentences><sentence><text>EU said</text>
+<aspectTerm term="EU" polarity="ORG" from="0" to="2"/></sentence></sentences>"""
+FILES = [
+    ("a.txt", "EU NNP B-ORG\nsaid VBD O\n", "conll"),
+    ("a.iob2", "1\tEU\tB-ORG\t-\n2\tsaid\tO\t-\n", "conllu"),
+    ("a.jsonl", '{"tokens": ["EU", "said"], "tags": ["B-ORG", "O"]}\n', "jsonl"),
+    ("a.xml", XML, "semeval"),
+]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def _write(name: str, content: str):
+        path = tmp_path / name
+        path.write_text(content)
+        return path
+
+    return _write
+
+
+@pytest.mark.parametrize(("name", "content", "expected"), FILES)
+def test_every_format_gives_the_same_sentence(write, name, content, expected):
+    file_format, sentences = annotated_sentences(write(name, content), None, None, None, Counter())
+
+    assert file_format is FileFormat(expected)
+    assert [(sentence.words, sentence.tags) for sentence in sentences] == [(["EU", "said"], ["B-ORG", "O"])]
+
+
+@pytest.mark.parametrize(("name", "content", "expected"), FILES)
+def test_every_format_gives_its_words_for_prediction(write, name, content, expected):
+    assert list(plain_sentences(write(name, content), FileFormat(expected), None, None)) == [["EU", "said"]]
+
+
+def test_parquet_and_data_sets_are_read_alike(tmp_path):
+    dataset = Dataset.from_dict({"tokens": [["EU"]], "tags": [["B-ORG"]]})
+    dataset.to_parquet(tmp_path / "a.parquet")
+
+    file_format, from_file = annotated_sentences(tmp_path / "a.parquet", None, None, None, Counter())
+
+    assert file_format is FileFormat.PARQUET
+    assert [sentence.tags for sentence in from_file] == [["B-ORG"]]
+    assert [sentence.tags for sentence in dataset_sentences(dataset, "demo", None)] == [["B-ORG"]]
+
+
+def test_a_format_named_by_the_user_wins_over_what_the_content_suggests(write):
+    _, sentences = annotated_sentences(write("a.txt", "1 2 O\n2 3 O\n"), FileFormat.CONLL, None, None, Counter())
+
+    assert next(sentences).words == ["1", "2"]
+
+
+def test_the_column_of_word_numbers_is_not_taken_for_words(write):
+    path = write("a.iob2", "1\tEU\tB-ORG\n2\tsaid\tO\n")
+    with pytest.raises(DataError, match="columns='0,-1' takes for words the first column, which numbers them"):
+        list(annotated_sentences(path, None, "0,-1", None, Counter())[1])
+
+
+def test_running_text_is_cut_into_words_and_given_words_are_not(write):
+    path = write("a.txt", "U.S. said\n")
+
+    assert list(plain_sentences(path, None, None, None)) == [["U.S.", "said"]]
+    assert list(plain_sentences(path, FileFormat.TEXT, None, None)) == [["U", ".", "S", ".", "said"]]
+
+
+def test_plain_formats_have_no_tags_to_train_on(write):
+    with pytest.raises(DataError, match="file_format=text has no tags; it is for prediction only"):
+        annotated_sentences(write("a.txt", "EU said"), FileFormat.TEXT, None, None, Counter())
+
+
+def test_parquet_is_not_read_for_prediction(write):
+    with pytest.raises(DataError, match="words are not read from Parquet"):
+        list(plain_sentences(write("a.txt", "EU said"), FileFormat.PARQUET, None, None))

@@ -1,0 +1,161 @@
+import json
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import (
+    AutoConfig,
+    AutoModelForTokenClassification,
+    Gemma3TextConfig,
+    GPT2Config,
+    LlamaConfig,
+    T5Config,
+)
+
+import decausal
+from decausal._checkpoint import make_record, read_record, token_classification_class
+
+IDS = torch.tensor([[5, 9, 23, 7, 41, 3]])
+
+
+@pytest.fixture
+def saved(stories, tmp_path):
+    """A saved tagger on stories260k, unmasked 0011, and its logits."""
+    from decausal._tokenizer import load_tokenizer
+
+    model = AutoModelForTokenClassification.from_pretrained(stories, num_labels=3).eval()
+    decausal.unmask(model, "0011")
+    model.save_pretrained(tmp_path)
+    load_tokenizer(stories).save_pretrained(tmp_path)
+    with torch.no_grad():
+        return tmp_path, model(IDS).logits
+
+
+def edit(directory, **changes) -> None:
+    path = directory / "config.json"
+    config = json.loads(path.read_text())
+    config["decausal"].update(changes)
+    path.write_text(json.dumps(config))
+
+
+def test_a_saved_model_comes_back_unmasked(saved):
+    directory, logits = saved
+    model, _ = decausal.load(directory)
+    assert decausal.unmasked_layers(model) == (3, 4)
+    with torch.no_grad():
+        assert torch.equal(model(IDS).logits, logits)
+    assert decausal.audit(model).ok
+
+
+def test_a_saved_adapter_comes_back_unmasked(stories, tmp_path):
+    from decausal._tokenizer import load_tokenizer
+
+    model = AutoModelForTokenClassification.from_pretrained(stories, num_labels=3)
+    decausal.unmask(model, "1100")
+    model.config.architectures = [type(model).__name__]
+    adapted = get_peft_model(
+        model, LoraConfig(task_type="TOKEN_CLS", target_modules=["q_proj"], init_lora_weights=False)
+    )
+    adapted.save_pretrained(tmp_path)
+    model.config.save_pretrained(tmp_path)
+    load_tokenizer(stories).save_pretrained(tmp_path)
+    loaded, _ = decausal.load(tmp_path)
+    assert isinstance(loaded, PeftModel)
+    assert decausal.unmasked_layers(loaded) == (0, 1, 2)
+    with torch.no_grad():
+        assert torch.equal(loaded(IDS).logits, adapted.eval()(IDS).logits)
+
+
+def test_an_adapter_without_a_configuration_is_refused_with_the_call_that_saves_it(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(decausal.CheckpointError, match=r"model\.config\.save_pretrained"):
+        decausal.load(tmp_path)
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path):
+    with pytest.raises(decausal.CheckpointError, match="is no directory"):
+        decausal.load(tmp_path / "nothing")
+    with pytest.raises(decausal.CheckpointError, match=r"no config\.json in it"):
+        decausal.load(tmp_path)
+
+
+def test_a_checkpoint_without_a_pattern_is_refused_with_both_ways_out(stories):
+    with pytest.raises(decausal.CheckpointError, match=r'no "decausal" entry.*trained causal.*decausal\.unmask'):
+        decausal.load(stories)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_hidden_layers": 32}, r"num_hidden_layers=32.*num_hidden_layers=5"),
+        ({"model_type": "mistral"}, r"model_type='mistral'.*model_type='llama'"),
+        ({"layers": [0, 1]}, r"means the layers \[3, 4\].*recorded layers are \[0, 1\]"),
+        ({"unmask": "000011"}, "6 groups"),
+        ({"unmask": 9}, "in quotes"),
+    ],
+)
+def test_a_pattern_that_contradicts_the_model_is_refused(saved, changes, message):
+    directory, _ = saved
+    edit(directory, **changes)
+    with pytest.raises(decausal.CheckpointError, match=message):
+        decausal.load(directory)
+
+
+def test_a_truncated_weights_file_is_refused_by_name(saved):
+    directory, _ = saved
+    weights = directory / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(decausal.CheckpointError, match=r"weights of .* cannot be loaded"):
+        decausal.load(directory)
+
+
+def test_pickled_weights_are_refused(saved):
+    directory, _ = saved
+    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
+    with pytest.raises(decausal.CheckpointError, match="cannot be loaded"):
+        decausal.load(directory)
+
+
+def test_plain_transformers_keeps_the_entry_that_tells_of_the_pattern(saved):
+    directory, _ = saved
+    model = AutoModelForTokenClassification.from_pretrained(directory)
+    assert decausal.unmasked_layers(model) == ()
+    assert not decausal.audit(model).ok
+
+
+def test_a_record_is_read_as_it_was_made(tmp_path):
+    config = LlamaConfig(num_hidden_layers=4)
+    config.decausal = make_record(config, "0,-1", "full")
+    config.save_pretrained(tmp_path)
+    record = read_record(AutoConfig.from_pretrained(tmp_path), tmp_path)
+    assert (record["unmask"], record["layers"], record["window"]) == ("0,-1", [0, 3], "full")
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "head"),
+    [
+        (
+            LlamaConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2),
+            "LlamaForTokenClassification",
+            "score",
+        ),
+        (GPT2Config(n_embd=8, n_layer=1, n_head=2), "GPT2ForTokenClassification", "classifier"),
+        (
+            Gemma3TextConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, head_dim=4, vocab_size=16),
+            "Gemma3ForTokenClassification",
+            "score",
+        ),
+    ],
+)
+def test_every_architecture_gets_dropout_and_a_linear_head_with_bias(config, name, head):
+    config.num_labels = 5
+    model = token_classification_class(config)(config)
+    assert type(model).__name__ == name
+    assert getattr(model, head).weight.shape == (5, 8)
+    assert getattr(model, head).bias is not None
+    assert model.dropout.p == 0.1
+
+
+def test_an_architecture_without_a_decoder_is_refused():
+    with pytest.raises(decausal.UnsupportedModelError, match="no base model"):
+        token_classification_class(type("NoConfig", (T5Config,), {"model_type": "none"})())

@@ -1,0 +1,86 @@
+"""Every architecture of transformers is exact or refused, and SUPPORT.md says which.
+
+`python tests/test_support.py --write` writes SUPPORT.md anew.
+"""
+
+import argparse
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+import decausal
+from decausal import _hooks
+from support_table import PATH, Table, row
+from verdicts import judge
+from zoo import ENCODERS, MODEL_TYPES, build
+
+_PROMISED = """
+    llama mistral ministral ministral3 mixtral qwen2 qwen2_moe qwen3 qwen3_moe gemma gemma2 gemma3_text gemma3
+    phi phi3 phimoe gpt2 gpt_neox opt falcon bloom mpt gptj starcoder2 olmo olmo2 olmo3 olmoe granite granitemoe
+    cohere cohere2 cohere2_moe smollm3 deepseek_v2 deepseek_v3 glm4 glm4_moe gpt_oss stablelm biogpt
+"""
+PROMISED = tuple(_PROMISED.split())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    # Models this small run several times faster on one thread.
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return Table.read()
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_every_layer_is_exact_or_refused_and_the_table_says_which(model_type: str, table: Table) -> None:
+    assert table.agrees(model_type, row(model_type)), "SUPPORT.md is stale: python tests/test_support.py --write"
+
+
+def test_the_table_lists_every_model_type_and_counts_its_lines(table: Table) -> None:
+    if not table.is_current:
+        pytest.skip("SUPPORT.md was written under other versions of transformers or torch")
+    assert list(table.rows) == list(MODEL_TYPES)
+    assert table.text == table.render()
+
+
+def test_more_than_105_model_types_are_exact_in_every_layer(table: Table) -> None:
+    assert table.counts["exact"] > 105
+
+
+@pytest.mark.parametrize("model_type", PROMISED)
+def test_the_promised_model_types_are_exact_in_every_layer(model_type: str, table: Table) -> None:
+    assert table.result(model_type) == "exact"
+
+
+@pytest.mark.parametrize("model_type", ENCODERS)
+def test_an_encoder_accepts_none_and_says_that_it_already_sees_both_sides(model_type: str) -> None:
+    encoder = build(model_type, is_decoder=False)
+    assert decausal.unmask(encoder, "none").layers == ()
+    with pytest.raises(decausal.UnsupportedModelError, match="already"):
+        decausal.unmask(encoder, "all")
+
+
+def test_a_layer_whose_mask_stays_closed_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_hooks, "open_mask", lambda mask, *_: mask)
+    with pytest.raises(AssertionError, match=r"llama, eager, no mask, \(0, 1, 2, 3\) unmasked, layer 0"):
+        judge("llama", "eager")
+
+
+def test_a_layer_whose_mask_forgets_the_padding_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_hooks, "open_mask", lambda mask, *_: torch.zeros_like(mask))
+    with pytest.raises(AssertionError, match=r"llama, eager, left padding, \(0, 1, 2, 3\) unmasked, layer 0"):
+        judge("llama", "eager")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", required=True, help="judge every model type; takes minutes")
+    parser.parse_args()
+    torch.set_num_threads(1)
+    PATH.write_text(Table.of([row(model_type) for model_type in MODEL_TYPES]).text)
