@@ -15,6 +15,9 @@ from ._pattern import LayerPattern, format_layers
 
 _LENGTH: Final = 12
 _PADDING: Final = 3
+_HEAD: Final = slice(0, _PADDING)
+_MIDDLE: Final = slice(_LENGTH // 2, _LENGTH // 2 + 1)
+_TAIL: Final = slice(_LENGTH - _PADDING, _LENGTH)
 _CHANGED_SHARE: Final = 0.02
 _CHANGED_BY: Final = 1e-5
 
@@ -94,8 +97,8 @@ def audit(model: nn.Module, pattern: str | LayerPattern | None = None) -> AuditR
     """What every decoder layer of the model really sees, held against its pattern.
 
     Sends a few short rows through the model as it is (its kernels, quantisation, adapters, hooks), then runs each layer
-    again on its own with one token of its input changed, and notes which output tokens move. Nothing is trained and
-    nothing is changed. The model's parameters must be on a real device.
+    again on its own with some tokens of its input changed, and notes which output tokens move: about a dozen runs a
+    layer. Nothing is trained and nothing is changed. The model's parameters must be on a real device.
 
     Args:
         model: a decoder-only model, untouched or unmasked, bare or wrapped.
@@ -114,47 +117,46 @@ def audit(model: nn.Module, pattern: str | LayerPattern | None = None) -> AuditR
             pattern = f"{pattern}-{pattern}"
     parsed = LayerPattern.parse(pattern)
     expected = parsed.layers(len(stack.layers))
-    padded_rows = _padded_rows(stack)
     with _evaluating(stack.model), torch.no_grad():
-        padded = _sight(stack, **padded_rows)
-        whole = _sight(stack, **_whole_row(stack))
+        padded = _sight(stack, (_HEAD, _MIDDLE, _TAIL), **_padded_rows(stack))
+        whole = _sight(stack, (_MIDDLE,), **_whole_row(stack))
         packed = _packed_sight(stack)
-    real = padded_rows["attention_mask"].bool().cpu()
     return AuditReport(
         type(stack.model).__name__,
         str(parsed),
         tuple(
-            _layer_audit(layer, layer.index in expected, padded[i], real, whole[i], packed[i] if packed else None)
+            _layer_audit(layer, layer.index in expected, padded[i], whole[i], packed[i] if packed else None)
             for i, layer in enumerate(stack.layers)
         ),
     )
 
 
 def _layer_audit(
-    layer: DecoderLayer,
-    expected_open: bool,
-    padded: Tensor,
-    real: Tensor,
-    whole: Tensor,
-    packed: Tensor | None,
+    layer: DecoderLayer, expected_open: bool, padded: Tensor, whole: Tensor, packed: Tensor | None
 ) -> LayerAudit:
-    """Reads the sight matrices `[row, query, key]` of one layer; `real` marks the real tokens of the padded rows."""
-    future = torch.ones(_LENGTH, _LENGTH, dtype=torch.bool).triu(1)
-    rows = [sight & future for sight in padded & real[:, :, None] & real[:, None, :]] + [whole[0] & future]
+    """Reads what moved in one layer, `[row, query, changed part]`; the parts are those that `audit` names."""
+    unpadded_row, left_padded_row, right_padded_row = padded
+    before_middle = slice(_PADDING, _MIDDLE.start)
+    rows = [
+        unpadded_row[before_middle, 1],
+        left_padded_row[before_middle, 1],
+        right_padded_row[before_middle, 1],
+        whole[0, before_middle, 0],
+    ]
+    sees_padding = left_padded_row[_PADDING:, 0].any() | right_padded_row[:-_PADDING, 2].any()
     sees_neighbour, sees_next_neighbour = None, False
     if packed is not None:
-        document = torch.arange(_LENGTH) >= _LENGTH // 2
-        same = document[:, None] == document[None, :]
-        rows.append(packed[0] & future & same)
-        sees_neighbour = bool((packed[0] & ~same).any())
-        sees_next_neighbour = bool((packed[0] & ~same & future).any())
+        first_moved, second_moved = packed[0, : _MIDDLE.start], packed[0, _MIDDLE.start :]
+        rows.append(first_moved[: _HEAD.stop, 1])
+        sees_next_neighbour = bool(first_moved[:, 2].any())
+        sees_neighbour = sees_next_neighbour or bool(second_moved[:, 0].any())
     return LayerAudit(
         layer.index,
         layer.kind,
         expected_open,
         sees_future=any(bool(row.any()) for row in rows),
         always_sees_future=all(bool(row.any()) for row in rows),
-        sees_padding=bool((padded & real[:, :, None] & ~real[:, None, :]).any()),
+        sees_padding=bool(sees_padding),
         sees_neighbour=sees_neighbour,
         sees_next_neighbour=sees_next_neighbour,
         has_attention=bool(layer.attentions),
@@ -164,14 +166,15 @@ def _layer_audit(
 def _packed_sight(stack: DecoderStack) -> list[Tensor] | None:
     if "position_ids" not in ForwardNames.of(stack.runner).parameters:
         return None
+    first, inside, second = slice(0, _LENGTH // 2), slice(_PADDING, _PADDING + 1), slice(_LENGTH // 2, _LENGTH)
     try:
-        return _sight(stack, **_packed_row(stack))
+        return _sight(stack, (first, inside, second), **_packed_row(stack))
     except UnsupportedModelError:
         return None
 
 
-def _sight(stack: DecoderStack, **inputs: Tensor) -> list[Tensor]:
-    """For each layer, which outputs move with which inputs: bool, `(batch, query_len, kv_len)`, on the CPU."""
+def _sight(stack: DecoderStack, parts: tuple[slice, ...], **inputs: Tensor) -> list[Tensor]:
+    """For each layer, which outputs move with which part of its input: bool, `(batch, query_len, parts)`, on CPU."""
     calls: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
 
     def keep(index: int) -> Any:
@@ -190,14 +193,15 @@ def _sight(stack: DecoderStack, **inputs: Tensor) -> list[Tensor]:
     finally:
         for handle in handles:
             handle.remove()
-    unseen = torch.zeros(next(iter(inputs.values())).shape[0], _LENGTH, _LENGTH, dtype=torch.bool)
+    unseen = torch.zeros(inputs["input_ids"].shape[0], _LENGTH, len(parts), dtype=torch.bool)
     # Some layers run for images only (Mllama): they see nothing here, and fail the audit if they should be open.
     return [
-        _layer_sight(layer.module, *calls[layer.index]) if layer.index in calls else unseen for layer in stack.layers
+        _layer_sight(layer.module, parts, *calls[layer.index]) if layer.index in calls else unseen
+        for layer in stack.layers
     ]
 
 
-def _layer_sight(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def _layer_sight(layer: nn.Module, parts: tuple[slice, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     names = ForwardNames.of(layer)
     hidden_name = names.parameters[0]
     hidden = names.get(hidden_name, args, kwargs)
@@ -214,10 +218,10 @@ def _layer_sight(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     scale = before.abs().amax(-1, keepdim=True)
     generator = torch.Generator().manual_seed(0)
     columns = []
-    for key in range(_LENGTH):
+    for part in parts:
         changed = hidden.clone()
-        token = changed.select(tokens_dim, key)
-        token.copy_(torch.randn(token.shape, generator=generator) * hidden.float().std().cpu())
+        tokens = changed.narrow(tokens_dim, part.start, part.stop - part.start)
+        tokens.copy_(torch.randn(tokens.shape, generator=generator) * hidden.float().std().cpu())
         moved = (run(changed) - before).abs() > _CHANGED_BY * scale
         columns.append(moved.float().mean(-1) > _CHANGED_SHARE)
     return torch.stack(columns, dim=-1).cpu()

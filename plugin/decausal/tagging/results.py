@@ -15,6 +15,7 @@ from decausal.tagging.metrics import Scores
 
 RESULTS = "results.json"
 CURVES = "training_curves.png"
+CARD = "README.md"
 
 _CARD = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True).from_string(
     """\
@@ -130,7 +131,7 @@ def save_results(results: dict[str, Any], directory: Path) -> None:
         curves=CURVES,
         **{key: results[key] for key in ("layers", "scores", "seed", "parameters", "steps", "seconds", "audit")},
     )
-    (directory / "README.md").write_text(card, encoding="utf-8")
+    (directory / CARD).write_text(card, encoding="utf-8")
 
 
 def draw_curves(log: list[dict[str, float]], path: Path) -> None:

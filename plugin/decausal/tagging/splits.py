@@ -81,7 +81,7 @@ class Split:
 
     Attributes:
         sentences: the columns `tokens` and `tags`, IOB2.
-        windows: the columns that `align` makes, in the order of the sentences.
+        windows: the columns that `align` makes.
     """
 
     sentences: datasets.Dataset
@@ -94,8 +94,18 @@ class Split:
         tokenizer: PreTrainedTokenizerFast,
         labels: list[str],
         tagging: TaggingArguments,
+        sort: bool = False,
     ) -> "Split":
-        """Cut the sentences into windows; a tag outside `labels` is learned as `O` and still counts in the scores."""
+        """Cut the sentences into windows.
+
+        Args:
+            sentences: the columns `tokens` and `tags`, IOB2.
+            tokenizer: as `load_tokenizer` returns it.
+            labels: the label names, in the order of their ids. Another tag is learned as `O`, and still counts in the
+                scores.
+            tagging: how long windows are, and where labels sit.
+            sort: longest window first, so that batches in this order are hardly padded.
+        """
         label2id = {label: i for i, label in enumerate(labels)}
         columns = align(
             sentences["tokens"],
@@ -106,7 +116,11 @@ class Split:
             stride=tagging.stride,
             label_position=tagging.label_position,
         )
-        return cls(sentences, datasets.Dataset.from_dict(dict(columns)))
+        windows = datasets.Dataset.from_dict(dict(columns))
+        if sort:
+            lengths = [len(ids) for ids in columns["input_ids"]]
+            windows = windows.select(sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True))
+        return cls(sentences, windows)
 
     @property
     def report(self) -> AlignReport:

@@ -1,5 +1,6 @@
 """`accelerate launch -m decausal.tagging.train RECIPE.yaml [--field value ...]`: annotated words in, a tagger out."""
 
+import shutil
 import sys
 import time
 from dataclasses import asdict
@@ -20,9 +21,22 @@ from decausal._tokenizer import load_tokenizer
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments, parse_recipe
 from decausal.tagging.interrupt import StopOnSignal
 from decausal.tagging.model import build_model, describe_layers, describe_parameters
-from decausal.tagging.results import describe, environment, save_results
+from decausal.tagging.results import CARD, CURVES, RESULTS, describe, environment, save_results
 from decausal.tagging.splits import Corpus, Split
 from decausal.tagging.trainer import TaggingTrainer
+
+_FILES_OF_A_RUN = (
+    "checkpoint-*",
+    "adapter_*",
+    "model*.safetensors*",
+    "config.json",
+    "tokenizer*",
+    "chat_template.jinja",
+    "training_args.bin",
+    RESULTS,
+    CARD,
+    CURVES,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,7 +85,10 @@ def train(
         trust_remote_code=model_config.trust_remote_code,
     )
     tokenizer.padding_side = "right"
-    splits = {name: Split.of(found, tokenizer, labels, tagging) for name, found in corpus.sentences.items()}
+    splits = {
+        name: Split.of(found, tokenizer, labels, tagging, sort=name != "train")
+        for name, found in corpus.sentences.items()
+    }
     lines = {name: f"{corpus.reports[name]}; used as {split.report}" for name, split in splits.items()}
     for name, line in lines.items():
         _say(f"{name}: {line}")
@@ -164,11 +181,20 @@ def _checkpoint_to_resume(output: Path, tagging: TaggingArguments, training: Tag
                 f"output_dir={output} is not empty and is left alone. Resume that run with --resume_from_checkpoint "
                 f"true, replace it with --overwrite_output_dir true, or choose another --output_dir."
             )
+        if training.process_index == 0:
+            _remove_run(output)
         return None
     checkpoint = last if str(wanted).lower() == "true" else str(wanted)
     if checkpoint is None or not Path(checkpoint).is_dir():
         raise CheckpointError(f"resume_from_checkpoint={wanted}: {checkpoint or output} holds no checkpoint.")
     return checkpoint
+
+
+def _remove_run(output: Path) -> None:
+    """Delete what an earlier run left, lest its adapter, say, be taken for a part of the new run."""
+    for pattern in _FILES_OF_A_RUN:
+        for path in output.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _check_labels(checkpoint: Path, labels: list[str]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from peft import PeftModel
 from torch import Tensor
+from torch.utils.data import SequentialSampler
 from transformers import EvalPrediction, Trainer
 
 from decausal.tagging.align import IGNORE_INDEX, merge_predictions
@@ -77,6 +78,11 @@ class TaggingTrainer(Trainer):
                 f"are in {self.args.output_dir}."
             )
         return loss
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> SequentialSampler | None:
+        # The stock trainer, if it groups training batches by length, shuffles the evaluation data in the same way (seen
+        # in transformers 5.23): harmless for an average over sub-words, but words must get their own tags back.
+        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, state_dict)

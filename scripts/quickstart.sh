@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# From nothing but Python >= 3.10 and pip to two taggers, one causal and one unmasked, on a task that only words to the
+# right decide. Takes under ten minutes on two CPU cores. Run again, it goes on where it stopped.
+#
+#   bash scripts/quickstart.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+started=$SECONDS
+step() { printf '\n\033[1m[%3d s] %s\033[0m\n' "$((SECONDS - started))" "$*"; }
+
+python=${PYTHON:-python3}
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
+  echo "quickstart needs Python >= 3.10; $python is $("$python" --version). Set PYTHON to a newer one." >&2
+  exit 1
+}
+
+step "a virtual environment in .venv"
+[ -e .venv/bin/activate ] || "$python" -m venv .venv
+# shellcheck disable=SC1091
+source .venv/bin/activate
+# Without an NVIDIA driver the CUDA libraries of the default torch would be gigabytes for nothing.
+python -c 'import torch' 2>/dev/null || python -m pip install --quiet torch==2.13.0
+python -m pip install --quiet ".[train]" gguf
+
+step "SmolLM2-135M, a pretrained Llama-architecture LLM, in models/smollm2-135m"
+python scripts/prepare_smollm2.py models/smollm2-135m
+
+export PYTHONWARNINGS=ignore TOKENIZERS_PARALLELISM=false TRANSFORMERS_VERBOSITY=error
+train() { # directory, pattern
+  if [ -e "$1/results.json" ]; then
+    echo "$1 is there already"
+    return
+  fi
+  accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+    -m decausal.tagging.train recipes/ner/right_context_qlora.yaml \
+    --unmask "$2" --output_dir "$1" --overwrite_output_dir true
+}
+step "QLoRA in 4 bits, every layer causal"
+train outputs/right_context_causal none
+step "the same recipe, every layer unmasked"
+train outputs/right_context_unmasked 1111
+
+step "done"
+python scripts/compare_runs.py outputs/right_context_causal outputs/right_context_unmasked \
+  --ceiling_file examples/right_context/test.tsv
+sentence="Gordon borders two rivers , and Gordon said so ."
+for name in causal unmasked; do
+  printf '\n%-9s' "$name:"
+  echo "$sentence" | decausal predict "outputs/right_context_$name" - --output color
+done
+cat <<'TXT'
+
+Next:
+  decausal audit outputs/right_context_unmasked        # what every layer really sees
+  echo "Lincoln reported a loss ." | decausal predict outputs/right_context_unmasked -
+  accelerate launch -m decausal.tagging.train recipes/ner/smollm2-135m_lora.yaml --model_name_or_path models/smollm2-135m \
+    --train_file TRAIN --validation_file DEV --test_file TEST    # your own data
+TXT

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# The one gate: format, lint, types, the wheel, and all tests against the wheel. Installs what it needs into .venv.
+#
+#   bash scripts/test.sh [arguments of pytest]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+[ -e .venv/bin/activate ] || "$python" -m venv .venv
+# shellcheck disable=SC1091
+source .venv/bin/activate
+python -c 'import torch' 2>/dev/null || python -m pip install --quiet torch==2.13.0
+python -m pip install --quiet -e ".[dev]" gguf
+
+echo "== format and lint"
+ruff format --check .
+ruff check .
+echo "== types"
+mypy
+echo "== wheel"
+rm -rf dist
+python -m build --wheel --no-isolation >/dev/null
+python -m pip install --quiet --no-deps --force-reinstall dist/decausal-*.whl
+echo "== tests against the wheel"
+export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
+python -m pytest -n 2 --dist worksteal "$@"

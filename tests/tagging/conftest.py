@@ -1,0 +1,74 @@
+"""A small model on disk and a task on disk that only the words to the right solve."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import small_tokenizers
+
+NAMES = ("the", "house", "in", "was")
+
+
+@pytest.fixture(scope="session")
+def base_model(tmp_path_factory) -> str:
+    """A random 4-layer Llama with a trained byte-level tokenizer."""
+    directory = tmp_path_factory.mktemp("models") / "base"
+    torch.manual_seed(0)
+    tokenizer = small_tokenizers.smollm2()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+    )
+    LlamaForCausalLM(config).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return str(directory)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory) -> Path:
+    """`A name now.` is a PER, `A name then.` a LOC, in `train.tsv`, `validation.tsv` and `test.tsv`."""
+    directory = tmp_path_factory.mktemp("data")
+    generator = random.Random(0)
+    for split, size in (("train", 96), ("validation", 33), ("test", 33)):
+        lines = []
+        for _ in range(size):
+            word, kind = generator.choice((("now", "PER"), ("then", "LOC")))
+            before = ["a"] * generator.randrange(3)
+            rows = [*((w, "O") for w in before), (generator.choice(NAMES), f"B-{kind}"), (word, "O"), (".", "O")]
+            lines += [f"{w}\t{tag}\n" for w, tag in rows] + ["\n"]
+        (directory / f"{split}.tsv").write_text("".join(lines), encoding="utf-8")
+    return directory
+
+
+@pytest.fixture
+def recipe(base_model, corpus, tmp_path) -> Callable[..., str]:
+    """Writes a recipe for the small model and task, with any field changed; None leaves a field out."""
+
+    def write(**fields: object) -> str:
+        contents = {
+            "model_name_or_path": base_model,
+            "unmask": "1111",
+            **{f"{split}_file": str(corpus / f"{split}.tsv") for split in ("train", "validation", "test")},
+            "num_train_epochs": 1,
+            "per_device_train_batch_size": 16,
+            "learning_rate": 1e-2,
+            "use_cpu": True,
+            "disable_tqdm": True,
+            "output_dir": str(tmp_path / "run"),
+            **fields,
+        }
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump({key: value for key, value in contents.items() if value is not None}))
+        return str(path)
+
+    return write

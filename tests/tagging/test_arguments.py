@@ -1,0 +1,58 @@
+import pytest
+
+from decausal.tagging.arguments import parse_recipe
+
+
+def test_a_recipe_and_the_command_line_fill_the_same_fields(recipe):
+    tagging, model, training = parse_recipe([recipe(), "--unmask", "0011", "--lora_r", "4", "--seed", "7"])
+    assert tagging.unmask == "0011"
+    assert (model.lora_r, model.lora_task_type, model.use_peft) == (4, "TOKEN_CLS", True)
+    assert (training.seed, training.metric_for_best_model, training.train_sampling_strategy) == (
+        7,
+        "f1",
+        "group_by_length",
+    )
+
+
+def test_an_unknown_field_is_refused_with_the_nearest_known_one(recipe):
+    with pytest.raises(ValueError, match="unknown field 'unmsak'; did you mean 'unmask'"):
+        parse_recipe([recipe(unmsak="0011")])
+
+
+def test_an_unquoted_pattern_is_refused_with_the_quoted_form(recipe, capsys):
+    from decausal.tagging.train import main
+
+    assert main([recipe(unmask=9)]) == 1
+    assert 'unmask: "0011"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"train_file": None}, "needs train_file, or dataset_name"),
+        ({"dataset_name": "conll"}, "give one of them"),
+        ({"max_length": 0}, "max_length=0"),
+        ({"scope": "prompt"}, "scope='prompt'"),
+    ],
+)
+def test_fields_that_contradict_are_refused(recipe, fields, message):
+    with pytest.raises(ValueError, match=message):
+        parse_recipe([recipe(**fields)])
+
+
+def test_a_missing_recipe_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"nothing\.yaml: there is no such recipe"):
+        parse_recipe([str(tmp_path / "nothing.yaml")])
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1\n"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"recipe\.yaml (holds list|is no YAML)"):
+        parse_recipe([str(path)])
+
+
+def test_a_command_line_without_a_recipe_is_refused():
+    with pytest.raises(ValueError, match="give a recipe first"):
+        parse_recipe(["--unmask", "all"])

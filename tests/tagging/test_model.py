@@ -1,0 +1,80 @@
+import pytest
+import torch
+from bitsandbytes.nn import Linear4bit, Linear8bitLt
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+
+import decausal
+from decausal.tagging.arguments import parse_recipe
+from decausal.tagging.model import build_model, describe_layers, describe_parameters, head_of
+
+LABELS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+# bitsandbytes 0.50 on a CPU warns that its kernels are the slow ones.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+
+
+def build(recipe: str, **fields: object) -> torch.nn.Module:
+    return build_model(*parse_recipe([recipe]), LABELS, 0)
+
+
+@pytest.mark.parametrize("quantization", ["load_in_4bit", "load_in_8bit"])
+def test_every_linear_layer_is_quantised_and_adapted_and_the_head_is_neither(recipe, quantization):
+    model = build(recipe(**{quantization: True}))
+    kinds = (Linear4bit, Linear8bitLt)
+    quantised = {name.split(".")[-2] for name, module in model.named_modules() if isinstance(module, kinds)}
+    adapted = {name.split(".")[-1] for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+    assert quantised == adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    head = head_of(model)
+    assert type(head) is torch.nn.Linear
+    assert head.weight.dtype == torch.float32
+    assert head.weight.requires_grad
+    assert head.bias is not None
+    assert head.bias.requires_grad
+
+
+def test_nf4_with_double_quantisation_is_what_four_bits_mean(recipe):
+    model = build(recipe(load_in_4bit=True))
+    weight = next(module for module in model.modules() if isinstance(module, Linear4bit)).weight
+    assert weight.quant_state.quant_type == "nf4"
+    assert weight.quant_state.nested
+
+
+def test_the_model_is_unmasked_under_its_adapter(recipe):
+    model = build(recipe(unmask="0011"))
+    assert isinstance(model, PeftModel)
+    assert decausal.unmasked_layers(model) == (2, 3)
+    assert decausal.audit(model).ok
+
+
+def test_label_names_and_pattern_are_in_the_configuration(recipe):
+    config = build(recipe(unmask="0011", max_length=64, stride=16)).get_base_model().config
+    assert [config.id2label[i] for i in range(5)] == LABELS
+    assert config.decausal["unmask"] == "0011"
+    assert config.decausal["tagging"] == {"max_length": 64, "stride": 16, "label_position": "first"}
+    assert config.architectures == ["LlamaForTokenClassification"]
+
+
+def test_without_peft_every_weight_is_trained(recipe):
+    model = build(recipe(use_peft=False))
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert describe_parameters(model).endswith("(100.00 %)")
+
+
+def test_quantised_weights_cannot_all_be_trained(recipe):
+    with pytest.raises(ValueError, match="drop load_in_4bit"):
+        build(recipe(use_peft=False, load_in_4bit=True))
+
+
+def test_lora_is_refused_on_the_head(recipe):
+    with pytest.raises(ValueError, match="names the head 'score'"):
+        build(recipe(lora_target_modules=["q_proj", "score"]))
+
+
+def test_a_pattern_that_does_not_fit_the_depth_is_refused(recipe):
+    with pytest.raises(ValueError, match=r"5 groups.*4 decoder layers"):
+        build(recipe(unmask="00111"))
+
+
+def test_the_pattern_is_shown_with_its_layers(recipe):
+    model = build(recipe(unmask="0011"))
+    assert describe_layers(model, "0011") == ('unmask="0011": layers 2-3 of 4 are bidirectional (0 = input side)')

@@ -1,0 +1,224 @@
+"""Whole runs on a small model, in this process; launchers are tested where processes are."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForTokenClassification, pipeline
+
+import decausal
+from decausal.tagging.predict import Tagger
+from decausal.tagging.train import main
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    return tmp_path / "run"
+
+
+def results_of(run: Path) -> dict:
+    return json.loads((run / "results.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("extra", [{}, {"load_in_4bit": True}, {"use_peft": False, "learning_rate": 3e-3}])
+def test_what_only_the_right_context_decides_is_learned_unmasked(recipe, run, extra):
+    assert main([recipe(num_train_epochs=20, **extra)]) == 0
+    assert results_of(run)["scores"]["test"]["f1"] > 90
+
+
+def test_the_causal_twin_cannot_learn_it(recipe, run):
+    assert main([recipe(num_train_epochs=20, unmask="none")]) == 0
+    assert results_of(run)["scores"]["test"]["f1"] < 75
+
+
+def test_a_saved_run_tags_as_it_did_while_training(recipe, run, corpus):
+    assert main([recipe(num_train_epochs=4, unmask="0111")]) == 0
+    tagger = Tagger.from_pretrained(run)
+    assert decausal.unmasked_layers(tagger.model) == (1, 2, 3)
+    scores = tagger.evaluate(str(corpus / "test.tsv"))
+    assert scores.to_dict() == results_of(run)["scores"]["test"]
+
+
+def test_plain_transformers_does_not_load_an_adapter_run_silently(recipe, run):
+    assert main([recipe()]) == 0
+    with pytest.raises(OSError, match="no file named model"):
+        AutoModelForTokenClassification.from_pretrained(run)
+
+
+def test_a_run_says_everything_its_scores_depend_on(recipe, run, capsys):
+    assert main([recipe(unmask="0011", seed=3)]) == 0
+    printed = capsys.readouterr().out
+    assert 'unmask="0011": layers 2-3 of 4 are bidirectional' in printed
+    assert "audit passed" in printed
+    results = results_of(run)
+    assert (results["unmask"], results["seed"], results["steps"]) == ("0011", 3, 6)
+    assert results["versions"]["decausal"]
+    assert results["data"]["train"]["sentences"] == 96
+    assert results["windows"]["test"]["sentences_in_several_windows"] == 0
+    assert results["scores"]["test"]["types"].keys() == {"LOC", "PER"}
+
+
+def test_a_run_has_a_model_card_that_warns_and_shows_scores(recipe, run):
+    assert main([recipe()]) == 0
+    card = (run / "README.md").read_text(encoding="utf-8")
+    assert "Plain transformers knows nothing of the pattern" in card
+    assert f"| test | {results_of(run)['scores']['test']['f1']:.2f} |" in card
+    assert "### test, by type" in card
+    assert (run / "training_curves.png").stat().st_size > 5000
+
+
+def test_the_same_seed_gives_the_same_run(recipe, tmp_path):
+    losses = []
+    for name in ("a", "b"):
+        assert main([recipe(), "--output_dir", str(tmp_path / name)]) == 0
+        losses.append([entry.get("eval_loss") for entry in results_of(tmp_path / name)["log"]])
+    assert losses[0] == losses[1]
+
+
+def test_another_run_is_never_overwritten_without_being_asked(recipe, run, capsys):
+    run.mkdir()
+    (run / "precious").write_text("mine")
+    assert main([recipe()]) == 1
+    assert "is not empty and is left alone" in capsys.readouterr().err
+    assert [path.name for path in run.iterdir()] == ["precious"]
+
+
+def test_an_overwritten_run_leaves_nothing_behind(recipe, run, corpus):
+    assert main([recipe()]) == 0
+    (run / "mine.txt").write_text("kept")
+    assert main([recipe(use_peft=False, overwrite_output_dir=True)]) == 0
+    assert not (run / "adapter_config.json").exists()
+    assert (run / "mine.txt").exists()
+    scores = Tagger.from_pretrained(run).evaluate(str(corpus / "test.tsv"))
+    assert scores.to_dict() == results_of(run)["scores"]["test"]
+
+
+def test_resuming_gives_the_uninterrupted_runs_scores(recipe, run, tmp_path):
+    whole = tmp_path / "whole"
+    assert main([recipe(num_train_epochs=4), "--output_dir", str(whole)]) == 0
+    # The schedule is that of four epochs, stopped after two.
+    command = [sys.executable, "-W", "ignore", "-c", _STOPPED_AFTER_12_STEPS, recipe(num_train_epochs=4)]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 130
+    assert not (run / "results.json").exists()
+    assert main([recipe(num_train_epochs=4), "--resume_from_checkpoint", "true"]) == 0
+    assert results_of(run)["scores"] == results_of(whole)["scores"]
+
+
+_STOPPED_AFTER_12_STEPS = """
+import os, signal, sys
+from decausal.tagging import train
+class Stop(train.StopOnSignal):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 12:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().on_step_end(args, state, control, **kwargs)
+train.StopOnSignal = Stop
+sys.exit(train.main(sys.argv[1:]))
+"""
+
+
+def test_resuming_with_other_labels_is_refused(recipe, run, corpus, tmp_path, capsys):
+    assert main([recipe()]) == 0
+    other = tmp_path / "other.tsv"
+    other.write_text((corpus / "train.tsv").read_text().replace("LOC", "ORG"))
+    assert main([recipe(train_file=str(other)), "--resume_from_checkpoint", "true"]) == 1
+    assert "O, B-LOC, I-LOC, B-PER, I-PER, but the training data has O, B-ORG" in capsys.readouterr().err
+
+
+def test_resuming_from_nothing_is_refused(recipe, capsys):
+    assert main([recipe(), "--resume_from_checkpoint", "true"]) == 1
+    assert "holds no checkpoint" in capsys.readouterr().err
+
+
+def test_labels_that_the_training_data_lacks_are_counted_and_missed(recipe, run, corpus, tmp_path, capsys):
+    other = tmp_path / "other.tsv"
+    other.write_text((corpus / "test.tsv").read_text().replace("LOC", "ORG"))
+    assert main([recipe(test_file=str(other))]) == 0
+    assert "test has" in capsys.readouterr().out
+    assert results_of(run)["scores"]["test"]["types"]["ORG"]["recall"] == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "contents", "message"),
+    [
+        ("train_file", None, "no such file"),
+        ("train_file", b"", "empty"),
+        ("train_file", b"a\0b\tO\n", "binary"),
+        ("train_file", "caf\xe9\tO\n".encode("latin-1"), "UTF-8"),
+        ("train_file", b"a\tO\n\nb\n", ":3"),
+        ("train_file", b"a\tB-\n", ":1"),
+    ],
+)
+def test_bad_data_is_one_message_and_exit_status_one(recipe, tmp_path, capsys, field, contents, message):
+    path = tmp_path / "bad.tsv"
+    if contents is not None:
+        path.write_bytes(contents)
+    assert main([recipe(**{field: str(path)})]) == 1
+    error = capsys.readouterr().err
+    assert error.count("error:") == 1
+    assert "bad.tsv" in error
+    assert message.lower() in error.lower()
+
+
+def test_a_loss_that_is_no_number_stops_the_run(recipe, run, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "decausal.tagging.trainer.token_mean_loss",
+        lambda outputs, labels, num_items_in_batch=None: outputs.logits.sum() * float("nan"),
+    )
+    assert main([recipe()]) == 1
+    assert "the loss of step 1 is nan: lower learning_rate (0.01)" in capsys.readouterr().err
+    assert not (run / "results.json").exists()
+
+
+def test_a_failed_audit_stops_the_run_before_its_first_step(recipe, run, capsys, monkeypatch):
+    def forget(model, *_, **__):
+        return decausal.Handle(model, (), "nothing was attached")
+
+    monkeypatch.setattr("decausal.tagging.model.unmask", forget)
+    assert main([recipe()]) == 1
+    assert "the audit failed before the first step" in capsys.readouterr().err
+    assert not (run / "results.json").exists()
+
+
+def test_a_full_disk_is_one_message(recipe, capsys, monkeypatch):
+    def full(self, *_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("decausal.tagging.trainer.TaggingTrainer._save", full)
+    assert main([recipe()]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_a_sentence_longer_than_the_limit_is_scored_word_by_word(recipe, run, tmp_path):
+    path = tmp_path / "long.tsv"
+    path.write_text("".join(f"{word}\t{tag}\n" for word, tag in [("a", "O"), ("house", "B-PER"), ("now", "O")] * 30))
+    assert main([recipe(test_file=str(path), max_length=24, stride=8)]) == 0
+    results = results_of(run)
+    assert results["windows"]["test"]["sentences_in_several_windows"] == 1
+    assert results["scores"]["test"]["support"] == 30
+
+
+def test_the_pipeline_of_transformers_gives_character_offsets(recipe, run):
+    assert main([recipe(num_train_epochs=8, unmask="0111")]) == 0
+    model, tokenizer = decausal.load(run)
+    tag = pipeline("token-classification", model=model, tokenizer=tokenizer, aggregation_strategy="first")
+    text = "a house now ."
+    found = tag(text)
+    assert found[0]["entity_group"] == "PER"
+    assert text[found[0]["start"] : found[0]["end"]].strip() == "house"
+
+
+def test_early_stopping_ends_a_run_that_no_longer_gains(recipe, run):
+    assert main([recipe(num_train_epochs=30, early_stopping_patience=2, learning_rate=0.0)]) == 0
+    assert results_of(run)["epochs"] == 3
+
+
+def test_signals_are_listened_to_only_while_training(recipe):
+    before = signal.getsignal(signal.SIGINT)
+    assert main([recipe()]) == 0
+    assert signal.getsignal(signal.SIGINT) is before

@@ -1,0 +1,68 @@
+import pytest
+import torch
+from transformers import DataCollatorForTokenClassification, Trainer
+
+from decausal._tokenizer import load_tokenizer
+from decausal.tagging.arguments import parse_recipe
+from decausal.tagging.model import build_model
+from decausal.tagging.splits import Corpus, Split
+from decausal.tagging.trainer import TaggingTrainer, token_mean_loss
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+
+
+def one_step(recipe: str, trainer_class: type[Trainer], batch: int, accumulation: int) -> dict[str, float]:
+    """Loss and gradient norm of one optimizer step on the same 8 sentences."""
+    tagging, model_config, training = parse_recipe(
+        [
+            recipe,
+            *("--per_device_train_batch_size", str(batch)),
+            *("--gradient_accumulation_steps", str(accumulation)),
+            *("--max_steps", "1", "--logging_steps", "1", "--eval_strategy", "no", "--save_strategy", "no"),
+            *(
+                "--load_best_model_at_end",
+                "false",
+                "--train_sampling_strategy",
+                "sequential",
+                "--max_train_samples",
+                "8",
+            ),
+        ]
+    )
+    torch.manual_seed(0)
+    corpus = Corpus.read(tagging)
+    tokenizer = load_tokenizer(model_config.model_name_or_path)
+    model = build_model(tagging, model_config, training, corpus.labels, tokenizer.pad_token_id)
+    for module in model.modules():
+        module.p = 0.0 if isinstance(module, torch.nn.Dropout) else getattr(module, "p", None)
+    trainer = trainer_class(
+        model=model,
+        args=training,
+        train_dataset=Split.of(corpus.sentences["train"], tokenizer, corpus.labels, tagging).windows,
+        data_collator=DataCollatorForTokenClassification(tokenizer),
+    )
+    trainer.train()
+    return trainer.state.log_history[0]
+
+
+@pytest.mark.parametrize(("batch", "accumulation"), [(4, 2), (2, 4)])
+def test_a_step_is_one_mean_however_it_is_cut_into_micro_batches(recipe, batch, accumulation):
+    whole = one_step(recipe(), TaggingTrainer, 8, 1)
+    cut = one_step(recipe(), TaggingTrainer, batch, accumulation)
+    assert cut["loss"] == pytest.approx(whole["loss"], rel=1e-4)
+    assert cut["grad_norm"] == pytest.approx(whole["grad_norm"], rel=1e-4)
+
+
+def test_the_stock_trainer_is_off_by_the_number_of_micro_batches(recipe):
+    whole, cut = (one_step(recipe(), Trainer, 8 // n, n) for n in (1, 4))
+    assert cut["grad_norm"] / whole["grad_norm"] == pytest.approx(4, rel=0.2)
+
+
+def test_the_loss_is_the_mean_over_labelled_sub_words():
+    logits = torch.randn(2, 3, 5)
+    labels = torch.tensor([[1, -100, 2], [-100, -100, 4]])
+    picked = torch.stack([logits[0, 0], logits[0, 2], logits[1, 2]])
+    expected = torch.nn.functional.cross_entropy(picked, torch.tensor([1, 2, 4]))
+    outputs = type("Outputs", (), {"logits": logits})
+    torch.testing.assert_close(token_mean_loss(outputs, labels), expected)
+    torch.testing.assert_close(token_mean_loss(outputs, labels, torch.tensor(6)), expected / 2)
