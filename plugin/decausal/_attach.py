@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig
 
 from ._errors import UnsupportedModelError
 from ._hooks import ModelGuard, OpenLayer, SharedState, end_forward, hooks_of, open_layers, unregister
-from ._layers import DecoderLayer, DecoderStack, attention_kernel, find_decoder_stack, is_encoder
+from ._layers import DecoderLayer, DecoderStack, ForwardNames, attention_kernel, find_decoder_stack, is_encoder
 from ._masks import Window
 from ._pattern import LayerPattern, format_layers
 
@@ -135,6 +135,11 @@ def _check_supported(stack: DecoderStack, chosen: tuple[int, ...], window: Windo
         raise UnsupportedModelError(
             f"{name} (model_type={stack.config.model_type!r}) is an encoder: its layers already see both sides. "
             f'Use unmask="none".'
+        )
+    if "attention_mask" not in ForwardNames.of(stack.runner).parameters:
+        raise UnsupportedModelError(
+            f"{name} takes no attention_mask but tells padding from its token ids, so that what its layers see "
+            f"cannot be decided from outside."
         )
     if attention_kernel(stack.config) == "flex" and window == "full":
         raise UnsupportedModelError(f'{name}: window="full" is not available with flex_attention; use sdpa or eager.')

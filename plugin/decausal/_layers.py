@@ -23,7 +23,8 @@ _KERNEL_OF_MASK_FUNCTION: Final[dict[str, Kernel]] = {
     "flex_attention_mask": "flex",
     "flash_attention_mask": "flash",
 }
-_MASK_NAMES: Final = ("attention_mask", "attn_mask", "mask", "causal_mask")
+# Zamba's layers take two masks: the attention's is `causal_mask`, and `attention_mask` is for the state-space part.
+_MASK_NAMES: Final = ("causal_mask", "attention_mask", "attn_mask", "mask")
 _CACHE_NAMES: Final = ("past_key_values", "past_key_value", "layer_past", "past_states")
 _CROSS_ATTENTION_NAMES: Final = ("crossattention", "cross_attn", "encoder_attn", "cross_attention")
 
@@ -212,17 +213,29 @@ def _layer(
 
 
 def _obstacle(layer: nn.Module, attentions: tuple[nn.Module, ...]) -> str:
-    if not attentions or ForwardNames.of(layer).mask is None:
+    parameters = inspect.signature(type(layer).forward).parameters
+    mask = ForwardNames.of(layer).mask
+    if not attentions or mask is None:
         return "it has no softmax attention over a mask (a linear, state-space or convolution layer only looks left)"
-    for attention in attentions:
-        for name, buffer in attention.named_buffers(recurse=False):
-            if buffer.ndim >= 2 and buffer.shape[-1] == buffer.shape[-2]:
-                return f"its attention keeps a causal mask of its own, the buffer {name!r}"
-        for name, _ in attention.named_children():
-            if name in _KEY_SELECTORS:
-                return f"its attention picks its keys by a causal rule of its own, the module {name!r}"
-        if getattr(attention, "is_kv_shared_layer", False):
-            return "it has no keys of its own, but reads those of an earlier layer"
+    if "dict" in str(parameters[mask].annotation):
+        return "it takes its masks as a dictionary"
+    return next((found for attention in attentions if (found := _rule_of_its_own(attention))), "")
+
+
+def _rule_of_its_own(attention: nn.Module) -> str:
+    """What in an attention module decides which keys are seen, besides the mask that it is given; empty if nothing."""
+    for name, buffer in attention.named_buffers(recurse=False):
+        if buffer.ndim >= 2 and buffer.shape[-1] == buffer.shape[-2]:
+            return f"its attention keeps a causal mask of its own, the buffer {name!r}"
+    for name, _ in attention.named_children():
+        if name in _KEY_SELECTORS:
+            return f"its attention picks its keys by a causal rule of its own, the module {name!r}"
+    if hasattr(attention, "chunk_length"):
+        return "its attention looks within chunks by a causal rule of its own"
+    if getattr(attention, "attention_type", "") == "block_sparse":
+        return "its attention skips blocks of keys in long texts (attention_type='block_sparse')"
+    if getattr(attention, "is_kv_shared_layer", False):
+        return "it has no keys of its own, but reads those of an earlier layer"
     return ""
 
 

@@ -48,6 +48,7 @@ def audit(
     attn_implementation: Annotated[str | None, typer.Option(help="As in transformers.")] = None,
 ) -> None:
     """Show what every layer of a model really sees; exit status 1 where that is not what its pattern says."""
+    _quiet()
     from decausal._audit import audit as run_audit
 
     report = run_audit(_model_to_audit(model, unmask, attn_implementation), unmask)
@@ -67,6 +68,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Score a saved tagger on annotated sentences."""
+    _quiet()
     from decausal.tagging.predict import Tagger
 
     scores = Tagger.from_pretrained(checkpoint, batch_size=batch_size).evaluate(
@@ -95,6 +97,7 @@ def predict(
     batch_size: int = 32,
 ) -> None:
     """Tag words: one sentence a line, CoNLL columns, or JSON lines."""
+    _quiet()
     from decausal.tagging.data import read_words
     from decausal.tagging.predict import Tagger
 
@@ -104,7 +107,7 @@ def predict(
     words = read_words(source, file_format=file_format)
     tagger = Tagger.from_pretrained(checkpoint, batch_size=batch_size)
     for sentence in tagger.tag(words):
-        typer.echo(writers[output](sentence))
+        typer.echo(writers[output](sentence), color=output == "color")
 
 
 def main() -> None:
@@ -114,6 +117,14 @@ def main() -> None:
     except (ValueError, TypeError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from None
+
+
+def _quiet() -> None:
+    """Leave the screen to the results: no bars and reports of loading."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 def _model_to_audit(path: str, unmask: str | None, attn_implementation: str | None) -> "nn.Module":

@@ -1,0 +1,99 @@
+"""Kernels that cannot run here, through a stand-in that checks what it is given; and hosts that drop masks."""
+
+import pytest
+import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama import modeling_llama
+
+import decausal
+
+IDS = torch.tensor([[5, 9, 23, 7, 41, 3], [8, 2, 60, 33, 12, 6]])
+PACKED = torch.tensor([[0, 1, 2, 0, 1, 2]])
+
+
+@pytest.fixture
+def flash(llama, monkeypatch):
+    """A Llama on flash_attention_2 whose kernel is a stand-in that keeps its arguments, and those arguments."""
+    received = []
+
+    def stand_in(module, query, key, value, attention_mask, is_causal=None, **kwargs):
+        received.append(
+            {
+                "mask": None if attention_mask is None else tuple(attention_mask.shape),
+                "is_causal": module.is_causal if is_causal is None else is_causal,
+                "position_ids": kwargs.get("position_ids"),
+            }
+        )
+        return query.transpose(1, 2), None
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, "flash_attention_2", stand_in)
+    model = llama()
+    model.config._attn_implementation = "flash_attention_2"
+    return model, received
+
+
+def test_flash_kernels_of_unmasked_layers_are_told_to_look_both_ways(flash):
+    model, received = flash
+    decausal.unmask(model, "0011")
+    model(IDS)
+    assert [call["is_causal"] for call in received] == [True, True, False, False]
+    assert {call["mask"] for call in received} == {None}
+
+
+def test_flash_kernels_keep_the_padding_of_the_host(flash):
+    model, received = flash
+    decausal.unmask(model, "0011")
+    model(IDS, attention_mask=torch.tensor([[0, 1, 1, 1, 1, 1], [1] * 6]))
+    assert {call["mask"] for call in received} == {(2, 6)}
+
+
+def test_flash_kernels_keep_packed_documents_apart_by_their_positions(flash):
+    model, received = flash
+    decausal.unmask(model, "0011")
+    model(IDS[:1], position_ids=PACKED)
+    assert all(torch.equal(call["position_ids"], PACKED) for call in received)
+
+
+def test_flash_kernels_refuse_several_packed_rows_which_they_would_mix(flash):
+    model, _ = flash
+    decausal.unmask(model, "0011")
+    with pytest.raises(decausal.UnsupportedModelError, match="one row only, and this one has 2"):
+        model(IDS, position_ids=PACKED.repeat(2, 1))
+
+
+@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
+def test_packed_documents_stay_apart_where_the_host_drops_the_mask(llama, attn_implementation, monkeypatch):
+    model = llama(attn_implementation)
+    decausal.unmask(model, "all")
+    expected = torch.cat([model(IDS[:1, :3]).logits, model(IDS[:1, 3:]).logits], dim=1)
+    monkeypatch.setattr(modeling_llama, "create_causal_mask", lambda **_: None)
+    torch.testing.assert_close(model(IDS[:1], position_ids=PACKED).logits, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_layers_of_one_forward_share_one_opened_mask(llama):
+    model = llama()
+    decausal.unmask(model, "all")
+    masks = []
+    for layer in model.model.layers:
+        layer.self_attn.register_forward_pre_hook(
+            lambda module, args, kwargs: masks.append(kwargs["attention_mask"]), with_kwargs=True
+        )
+    model(IDS)
+    assert len(masks) == 4
+    assert all(mask is masks[0] for mask in masks)
+
+
+def test_no_opened_mask_outlives_its_forward(llama):
+    model = llama()
+    decausal.unmask(model, "all")
+    with torch.no_grad():
+        model(IDS)
+    hook = next(iter(model.model.layers[0]._forward_pre_hooks.values()))
+    assert len(hook.state.opened) == 0
+
+
+def test_a_mask_with_more_keys_than_queries_is_refused_by_shape(llama):
+    model = llama()
+    decausal.unmask(model, "all")
+    with pytest.raises(decausal.UnsupportedModelError, match=r"model\.layers\.0 got an attention mask of shape"):
+        model(IDS, attention_mask=torch.zeros(2, 1, 6, 9))

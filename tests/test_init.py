@@ -1,0 +1,34 @@
+import subprocess
+import sys
+
+import decausal
+
+_LIGHT = """
+import sys
+import torch, transformers
+import decausal
+heavy = {"peft", "trl", "accelerate", "bitsandbytes", "datasets", "seqeval", "matplotlib", "typer", "yaml"}
+before = {"typer", "yaml", "accelerate"}  # transformers may bring them itself
+print(sorted((heavy - before) & set(sys.modules)))
+"""
+
+
+def test_the_public_names_are_these():
+    assert decausal.__all__ == [
+        "AuditReport",
+        "CheckpointError",
+        "DataError",
+        "Handle",
+        "LayerPattern",
+        "UnsupportedModelError",
+        "audit",
+        "load",
+        "unmask",
+        "unmasked_layers",
+    ]
+    assert all(hasattr(decausal, name) for name in decausal.__all__)
+
+
+def test_importing_brings_in_torch_and_transformers_only():
+    output = subprocess.run([sys.executable, "-W", "ignore", "-c", _LIGHT], capture_output=True, text=True, check=True)
+    assert output.stdout.strip() == "[]"
