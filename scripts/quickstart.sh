@@ -32,6 +32,7 @@ train() { # directory, pattern
     return
   fi
   accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+    --num_cpu_threads_per_process "$(python -c "import os; print(os.cpu_count())")" \
     -m decausal.tagging.train recipes/ner/right_context_qlora.yaml \
     --unmask "$2" --output_dir "$1" --overwrite_output_dir true
 }

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 
 import torch
+from peft import PeftModel, get_peft_model, prepare_model_for_kbit_training
 from torch import nn
 from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
-from trl import get_peft_config
+from trl import get_peft_config, get_quantization_config
 
 from decausal._attach import RECORD, unmask
 from decausal._checkpoint import make_record, token_classification_class
-from decausal._layers import is_encoder, text_config
-from decausal._pattern import LayerPattern
+from decausal._layers import find_decoder_stack, is_encoder, text_config
+from decausal._pattern import LayerPattern, format_layers
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
 
 HEAD_NAMES = ("score", "classifier")
@@ -82,8 +83,6 @@ def head_of(model: nn.Module) -> nn.Linear:
 
 def describe_parameters(model: nn.Module) -> str:
     """How many parameters are trained, of how many; 4-bit weights are counted unpacked."""
-    from peft import PeftModel
-
     if isinstance(model, PeftModel):
         trainable, total = model.get_nb_trainable_parameters()
     else:
@@ -107,8 +106,6 @@ def _configure(model_config: TaggingModelConfig, labels: Sequence[str], pad_toke
 
 
 def _quantization(model_config: TaggingModelConfig) -> BitsAndBytesConfig | None:
-    from trl import get_quantization_config
-
     quantization: BitsAndBytesConfig | None = get_quantization_config(model_config)
     if quantization is not None:
         # bitsandbytes would quantise the fresh head as well, which then can neither be trained nor saved.
@@ -119,8 +116,6 @@ def _quantization(model_config: TaggingModelConfig) -> BitsAndBytesConfig | None
 def _with_lora(
     model: PreTrainedModel, model_config: TaggingModelConfig, training: TaggingTrainingArguments
 ) -> nn.Module:
-    from peft import get_peft_model, prepare_model_for_kbit_training
-
     head = next(name for name in HEAD_NAMES if hasattr(model, name))
     targets = model_config.lora_target_modules or "all-linear"
     if isinstance(targets, list) and len(targets) == 1:
@@ -147,12 +142,11 @@ def _with_lora(
 
 def describe_layers(model: nn.Module, pattern: str) -> str:
     """The pattern with the layers that it means in this model, as they are printed side by side."""
-    from decausal._layers import find_decoder_stack
-    from decausal._pattern import format_layers
-
     base = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
     if is_encoder(text_config(base)):
         return f'unmask="{pattern}" (an encoder: every layer sees both sides)'
     num_layers = len(find_decoder_stack(model).layers)
     layers = LayerPattern.parse(pattern).layers(num_layers)
+    if not layers:
+        return f'unmask="{pattern}": all {num_layers} layers are causal'
     return f'unmask="{pattern}": layers {format_layers(layers)} of {num_layers} are bidirectional (0 = input side)'

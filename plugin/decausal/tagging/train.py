@@ -94,6 +94,7 @@ def train(
         _say(f"{name}: {line}")
     model = build_model(tagging, model_config, training, labels, tokenizer.pad_token_id)
     parameters, layers = describe_parameters(model), describe_layers(model, tagging.unmask)
+    _say(f"{training.world_size} process(es), {training.distributed_state.distributed_type.value} on {training.device}")
     _say(f"{type(model).__name__}: {parameters}")
     _say(layers)
     report = _audited(model, tagging.unmask)
