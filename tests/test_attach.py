@@ -400,6 +400,21 @@ def test_an_attention_that_gets_no_mask_is_refused(llama):
         decausal.unmask(model, "all")
 
 
+def test_an_attention_exchanged_for_one_that_gets_no_mask_is_refused_in_the_forward(llama):
+    model = llama("sdpa")
+    decausal.unmask(model, "all")
+    model.config._attn_implementation = "paged|sdpa"
+    with pytest.raises(decausal.UnsupportedModelError, match="no mask that can be opened"):
+        model(IDS)
+
+
+def test_a_configuration_that_opens_every_layer_is_refused(llama):
+    model = llama()
+    model.config.is_causal = False
+    with pytest.raises(decausal.UnsupportedModelError, match="configuration says is_causal=False"):
+        decausal.unmask(model, "0011")
+
+
 def test_a_layer_that_something_else_has_opened_is_refused(llama):
     model = llama()
     model.model.layers[1].self_attn.is_causal = False

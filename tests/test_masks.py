@@ -87,6 +87,13 @@ def test_documents_are_kept_apart_where_the_mask_has_lost_their_borders():
     assert torch.equal(open_mask(additive(CAUSAL), positions), additive(PACKED_OPEN))
 
 
+def test_a_mask_shared_by_all_rows_is_opened_for_each_row_by_its_own_positions():
+    positions = torch.tensor([[0, 1, 2, 3], [0, 0, 1, 2]])
+    expected = torch.cat([OPEN, PACKED_OPEN])
+    assert torch.equal(open_mask(CAUSAL, positions), expected)
+    assert torch.equal(open_mask(additive(CAUSAL), positions), additive(expected))
+
+
 @pytest.mark.parametrize("positions", [[1, 0, 1, 2], [0, 0, 1, 2]])
 def test_positions_of_padding_are_no_documents(positions):
     assert torch.equal(open_mask(LEFT_PADDED, torch.tensor([positions])), LEFT_PADDED_OPEN)

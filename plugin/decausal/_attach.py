@@ -141,6 +141,11 @@ def _check_supported(stack: DecoderStack, chosen: tuple[int, ...], window: Windo
             f"{name} takes no attention_mask but tells padding from its token ids, so that what its layers see "
             f"cannot be decided from outside."
         )
+    if getattr(stack.config, "is_causal", True) is False:
+        raise UnsupportedModelError(
+            f"{name}: its configuration says is_causal=False, with which transformers opens every layer, packed "
+            f"neighbours included. Remove that and choose the layers here."
+        )
     if attention_kernel(stack.config) == "flex" and window == "full":
         raise UnsupportedModelError(f'{name}: window="full" is not available with flex_attention; use sdpa or eager.')
     for layer in (stack.layers[index] for index in chosen):
@@ -181,7 +186,9 @@ def _open(layer: DecoderLayer, window: Window, state: SharedState, config: PreTr
 def _guard(stack: DecoderStack, state: SharedState) -> None:
     for model in stack.wrappers:
         if not hooks_of(model, ModelGuard):
-            model.register_forward_pre_hook(ModelGuard(model, model is stack.runner, state), with_kwargs=True)
+            model.register_forward_pre_hook(
+                ModelGuard(model, model is stack.runner, state, stack.config), with_kwargs=True
+            )
             if model is stack.runner:
                 model.register_forward_hook(end_forward, always_call=True)
 

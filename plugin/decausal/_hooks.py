@@ -166,6 +166,8 @@ class OpenLayer:
                 f"from prefix tuning. {_WAY_OUT}"
             )
         if isinstance(mask, BlockMask):
+            if self.window == "full":
+                raise UnsupportedModelError(f'{self.name}: window="full" is not available with flex_attention.')
             return open_block_mask(mask, position_ids)
         return open_mask(mask, position_ids, self.window)
 
@@ -203,8 +205,9 @@ class OpenLayer:
 class ModelGuard:
     """The forward pre-hook of every transformers model around open layers: no KV cache, no causal-LM loss."""
 
-    def __init__(self, model: PreTrainedModel, is_runner: bool, state: SharedState) -> None:
+    def __init__(self, model: PreTrainedModel, is_runner: bool, state: SharedState, config: PreTrainedConfig) -> None:
         self.names = ForwardNames.of(model)
+        self.config = config
         self.model_name = type(model).__name__
         self.generates = model.can_generate()
         self.is_runner = is_runner
@@ -215,6 +218,7 @@ class ModelGuard:
         if not unmasked:
             return None
         if self.is_runner and not torch.compiler.is_compiling():
+            attention_kernel(self.config)  # may have been exchanged since; raises where it ignores masks
             self.state.begin(self.names.get("position_ids", args, kwargs))
         use_cache = self.names.get("use_cache", args, kwargs)
         if use_cache or self.names.get(self.names.cache, args, kwargs) is not None:

@@ -57,7 +57,7 @@ def open_mask(mask: Tensor, position_ids: Tensor | None = None, window: Window =
     else:
         opened = torch.minimum(torch.maximum(mask, mask.mT), real.unsqueeze(-2))
     documents = packed_documents(position_ids, real[:, 0] if boolean else real[:, 0] > hidden / 2)
-    return opened if documents is None else opened.masked_fill(~document_mask(documents), hidden)
+    return opened if documents is None else torch.where(document_mask(documents), opened, hidden)
 
 
 def open_block_mask(mask: BlockMask, position_ids: Tensor | None = None) -> BlockMask:
