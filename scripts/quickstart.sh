@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From nothing but Python >= 3.10 and pip to two taggers, one causal and one unmasked, on a task that only words to the
-# right decide. Takes under ten minutes on two CPU cores. Run again, it goes on where it stopped.
+# right decide. Takes some twenty minutes on two CPU cores. Run again, it goes on where it stopped.
 #
 #   bash scripts/quickstart.sh
 set -euo pipefail

@@ -9,7 +9,7 @@ python=${PYTHON:-python3}
 # shellcheck disable=SC1091
 source .venv/bin/activate
 python -c 'import torch' 2>/dev/null || python -m pip install --quiet torch==2.13.0
-python -m pip install --quiet -e ".[dev]" gguf
+python -m pip install --quiet -e ".[dev]"
 
 echo "== format and lint"
 ruff format --check .

@@ -8,6 +8,7 @@ import transformers
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_layers import GenericForTokenClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, MODEL_MAPPING
+from transformers.quantizers.auto import AutoQuantizationConfig
 
 from ._attach import RECORD, unmask
 from ._errors import CheckpointError, UnsupportedModelError
@@ -51,10 +52,14 @@ def load(
     directory = Path(path)
     config = _read_config(directory)
     record = read_record(config, directory)
-    if not quantized and hasattr(config, "quantization_config"):
-        del config.quantization_config
-    options = {"device_map": device_map, "dtype": dtype, "use_safetensors": True, **kwargs}
     is_adapter = (directory / ADAPTER_CONFIG).is_file()
+    options = {"device_map": device_map, "dtype": dtype, "use_safetensors": True, **kwargs}
+    if is_adapter and hasattr(config, "quantization_config"):
+        # Left in the configuration it would say that the base model's files are quantised already; they are not.
+        quantization = config.quantization_config
+        del config.quantization_config
+        if quantized:
+            options["quantization_config"] = AutoQuantizationConfig.from_dict(_as_dict(quantization))
     source = _base_of(directory, base_model) if is_adapter else directory
     base = _from_pretrained(source, directory, config, options)
     unmask(base, record["unmask"], window=record["window"])
@@ -147,6 +152,10 @@ def _read_config(directory: Path) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{directory}/config.json cannot be read: {error}") from error
     return config
+
+
+def _as_dict(quantization: Any) -> dict[str, Any]:
+    return quantization if isinstance(quantization, dict) else dict(quantization.to_dict())
 
 
 def _base_of(directory: Path, base_model: str | None) -> str:

@@ -36,8 +36,9 @@ def test_the_causal_twin_cannot_learn_it(recipe, run):
     assert results_of(run)["scores"]["test"]["f1"] < 75
 
 
-def test_a_saved_run_tags_as_it_did_while_training(recipe, run, corpus):
-    assert main([recipe(num_train_epochs=4, unmask="0111")]) == 0
+@pytest.mark.parametrize("extra", [{}, {"load_in_4bit": True}, {"use_peft": False, "learning_rate": 3e-3}])
+def test_a_saved_run_tags_as_it_did_while_training(recipe, run, corpus, extra):
+    assert main([recipe(num_train_epochs=4, unmask="0111", **extra)]) == 0
     tagger = Tagger.from_pretrained(run)
     assert decausal.unmasked_layers(tagger.model) == (1, 2, 3)
     scores = tagger.evaluate(str(corpus / "test.tsv"))
