@@ -45,7 +45,9 @@ def train(context: typer.Context, recipe: Path) -> None:
 def audit(
     model: Annotated[str, typer.Argument(help="Model name, or a directory: a model's, or what a run saved.")],
     unmask: Annotated[str | None, typer.Option(help="Unmask these layers first.")] = None,
-    attn_implementation: Annotated[str | None, typer.Option(help="As in transformers.")] = None,
+    attn_implementation: Annotated[
+        str | None, typer.Option("--attn_implementation", "--attn-implementation", help="As in transformers.")
+    ] = None,
 ) -> None:
     """Show what every layer of a model really sees; exit status 1 where that is not what its pattern says."""
     _quiet()
@@ -59,12 +61,17 @@ def audit(
 @app.command()
 def evaluate(
     checkpoint: Path,
-    test_file: Annotated[str, typer.Option(help="Annotated sentences: a file, directory or glob.")],
+    test_file: Annotated[
+        str, typer.Option("--test_file", "--test-file", help="Annotated sentences: a file, directory or glob.")
+    ],
     columns: Annotated[str | None, typer.Option(help='Word and tag column, such as "0,-1".')] = None,
     tag_scheme: Annotated[
-        str, typer.Option(help="IOB1, IOB2, BIOES, BILOU, IO, bare-runs, bare-words or auto.")
+        str,
+        typer.Option(
+            "--tag_scheme", "--tag-scheme", help="IOB1, IOB2, BIOES, BILOU, IO, bare-runs, bare-words or auto."
+        ),
     ] = "auto",
-    batch_size: int = 32,
+    batch_size: Annotated[int, typer.Option("--batch_size", "--batch-size", help="Windows a forward pass.")] = 32,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Score a saved tagger on annotated sentences."""
@@ -93,8 +100,10 @@ def predict(
     checkpoint: Path,
     source: Annotated[str, typer.Argument(help="A file, or - for the standard input.")] = "-",
     output: Annotated[str, typer.Option(help="conll, jsonl or color.")] = "conll",
-    file_format: Annotated[str | None, typer.Option(help='"text" splits running text into words.')] = None,
-    batch_size: int = 32,
+    file_format: Annotated[
+        str | None, typer.Option("--file_format", "--file-format", help='"text" splits running text into words.')
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch_size", "--batch-size", help="Windows a forward pass.")] = 32,
 ) -> None:
     """Tag words: one sentence a line, CoNLL columns, or JSON lines."""
     _quiet()
