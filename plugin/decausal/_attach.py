@@ -148,6 +148,12 @@ def _check_supported(stack: DecoderStack, chosen: tuple[int, ...], window: Windo
         )
     if attention_kernel(stack.config) == "flex" and window == "full":
         raise UnsupportedModelError(f'{name}: window="full" is not available with flex_attention; use sdpa or eager.')
+    for hook in open_layers(stack.model):
+        if hook.window != window:
+            raise ValueError(
+                f"window={window!r}: layer {hook.index} is already unmasked with window={hook.window!r}, and a model has "
+                f"one window; remove that handle first."
+            )
     for layer in (stack.layers[index] for index in chosen):
         where = f"{name}: layer {layer.index} ({layer.name}, {layer.kind}) cannot be unmasked: "
         if layer.obstacle:
@@ -160,13 +166,9 @@ def _check_supported(stack: DecoderStack, chosen: tuple[int, ...], window: Windo
                 raise UnsupportedModelError(
                     f"{where}it is the same module as layer {other.index}; choose both or neither."
                 )
-        opened = hooks_of(layer.module, OpenLayer)
-        if opened and opened[0].window != window:
-            raise ValueError(
-                f"window={window!r}: layer {layer.index} is already unmasked with window={opened[0].window!r}; remove "
-                f"that handle first."
-            )
-        if not opened and any(getattr(attention, "is_causal", True) is False for attention in layer.attentions):
+        if not hooks_of(layer.module, OpenLayer) and any(
+            getattr(attention, "is_causal", True) is False for attention in layer.attentions
+        ):
             raise UnsupportedModelError(
                 f"{where}it has is_causal=False already, so something else decided what it sees: the configuration "
                 f"(is_causal, use_bidirectional_attention) or other code. Undo that first."
