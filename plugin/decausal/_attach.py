@@ -151,8 +151,8 @@ def _check_supported(stack: DecoderStack, chosen: tuple[int, ...], window: Windo
     for hook in open_layers(stack.model):
         if hook.window != window:
             raise ValueError(
-                f"window={window!r}: layer {hook.index} is already unmasked with window={hook.window!r}, and a model has "
-                f"one window; remove that handle first."
+                f"window={window!r}: layer {hook.index} is already unmasked with window={hook.window!r}, and a model "
+                f"has one window; remove that handle first."
             )
     for layer in (stack.layers[index] for index in chosen):
         where = f"{name}: layer {layer.index} ({layer.name}, {layer.kind}) cannot be unmasked: "
