@@ -60,12 +60,16 @@ def load(
         del config.quantization_config
         if quantized:
             options["quantization_config"] = AutoQuantizationConfig.from_dict(_as_dict(quantization))
-    source = _base_of(directory, base_model) if is_adapter else directory
+    source: str | Path = directory
+    if is_adapter:
+        source, revision = _base_of(directory)
+        options = {"revision": revision, **options} if base_model is None else options
+        source = base_model or source
     base = _from_pretrained(source, directory, config, options)
     unmask(base, record["unmask"], window=record["window"])
     setattr(base.config, RECORD, record)
     model = _load_adapter(base, directory) if is_adapter else base
-    return model.eval(), load_tokenizer(str(directory))
+    return model.eval(), load_tokenizer(str(directory), add_prefix_space=record.get("add_prefix_space", True))
 
 
 def read_record(config: PreTrainedConfig, directory: Path) -> dict[str, Any]:
@@ -158,10 +162,12 @@ def _as_dict(quantization: Any) -> dict[str, Any]:
     return quantization if isinstance(quantization, dict) else dict(quantization.to_dict())
 
 
-def _base_of(directory: Path, base_model: str | None) -> str:
+def _base_of(directory: Path) -> tuple[str, str | None]:
+    """The base model that an adapter was trained on, and its revision."""
     from peft import PeftConfig
 
-    return base_model or str(PeftConfig.from_pretrained(str(directory)).base_model_name_or_path)
+    config = PeftConfig.from_pretrained(str(directory))
+    return str(config.base_model_name_or_path), config.revision
 
 
 def _from_pretrained(

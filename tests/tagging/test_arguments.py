@@ -14,6 +14,11 @@ def test_a_recipe_and_the_command_line_fill_the_same_fields(recipe):
     )
 
 
+def test_the_best_is_the_most_f1_or_the_least_loss(recipe):
+    assert parse_recipe([recipe()])[2].greater_is_better is True
+    assert parse_recipe([recipe(metric_for_best_model="loss")])[2].greater_is_better is False
+
+
 def test_an_unknown_field_is_refused_with_the_nearest_known_one(recipe):
     with pytest.raises(ValueError, match="unknown field 'unmsak'; did you mean 'unmask'"):
         parse_recipe([recipe(unmsak="0011")])

@@ -65,6 +65,18 @@ def test_quantised_weights_cannot_all_be_trained(recipe):
         build(recipe(use_peft=False, load_in_4bit=True))
 
 
+@pytest.mark.parametrize("targets", [["q_proj"], "q_proj", ["q_proj", "v_proj"]])
+def test_lora_targets_may_be_one_name_or_several(recipe, targets):
+    model = build(recipe(lora_target_modules=targets))
+    adapted = {name.split(".")[-1] for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+    assert adapted == set([targets] if isinstance(targets, str) else targets)
+
+
+def test_the_revision_of_the_base_model_is_kept_with_the_adapter(recipe):
+    model = build(recipe(model_revision="v1.0"))
+    assert model.peft_config["default"].revision == "v1.0"
+
+
 def test_lora_is_refused_on_the_head(recipe):
     with pytest.raises(ValueError, match="names the head 'score'"):
         build(recipe(lora_target_modules=["q_proj", "score"]))

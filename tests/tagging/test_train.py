@@ -45,6 +45,12 @@ def test_a_saved_run_tags_as_it_did_while_training(recipe, run, corpus, extra):
     assert scores.to_dict() == results_of(run)["scores"]["test"]
 
 
+def test_a_tagger_without_prefix_spaces_cuts_words_as_in_training(recipe, run, corpus):
+    assert main([recipe(num_train_epochs=4, unmask="0111", add_prefix_space=False)]) == 0
+    scores = Tagger.from_pretrained(run).evaluate(str(corpus / "test.tsv"))
+    assert scores.to_dict() == results_of(run)["scores"]["test"]
+
+
 def test_plain_transformers_does_not_load_an_adapter_run_silently(recipe, run):
     assert main([recipe()]) == 0
     with pytest.raises(OSError, match="no file named model"):

@@ -99,7 +99,6 @@ class TaggingTrainingArguments(TrainingArguments):
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep, besides the best."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best validation F1."})
     metric_for_best_model: str | None = field(default="f1", metadata={"help": "What is best."})
-    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more of it is better."})
     train_sampling_strategy: str = field(default="group_by_length", metadata={"help": "Sampler for training."})
 
 

@@ -50,6 +50,7 @@ def build_model(
     model_class = token_classification_class(config)
     config.architectures = [model_class.__name__]
     record["tagging"] = {name: getattr(tagging, name) for name in ("max_length", "stride", "label_position")}
+    record["add_prefix_space"] = tagging.add_prefix_space
     model: PreTrainedModel = model_class.from_pretrained(
         model_config.model_name_or_path,
         config=config,
@@ -118,8 +119,8 @@ def _with_lora(
 ) -> nn.Module:
     head = next(name for name in HEAD_NAMES if hasattr(model, name))
     targets = model_config.lora_target_modules or "all-linear"
-    if isinstance(targets, list) and len(targets) == 1:
-        targets = targets[0] if targets[0] == "all-linear" else targets
+    if isinstance(targets, str) and targets != "all-linear" and targets.isidentifier():
+        targets = [targets]  # TRL unpacks a list of one, and PEFT would read the name as a pattern for whole paths
     if head in targets and targets != "all-linear":
         raise ValueError(f"lora_target_modules={targets} names the head {head!r}, which is trained as it is: drop it.")
     if getattr(model, "is_quantized", False):
@@ -136,7 +137,7 @@ def _with_lora(
     # PEFT keeps "all-linear" off the head of sequence classifiers only.
     config.exclude_modules = [head]
     getattr(model, head).to(torch.float32)
-    adapted: nn.Module = get_peft_model(model, config)
+    adapted: nn.Module = get_peft_model(model, config, revision=model_config.model_revision)
     return adapted
 
 
