@@ -108,20 +108,21 @@ def test_an_overwritten_run_leaves_nothing_behind(recipe, run, corpus):
 def test_resuming_gives_the_uninterrupted_runs_scores(recipe, run, tmp_path):
     whole = tmp_path / "whole"
     assert main([recipe(num_train_epochs=4), "--output_dir", str(whole)]) == 0
-    # The schedule is that of four epochs, stopped after two.
-    command = [sys.executable, "-W", "ignore", "-c", _STOPPED_AFTER_12_STEPS, recipe(num_train_epochs=4)]
+    # Six steps make an epoch: stopped in the middle of the third, when a best checkpoint is there already.
+    command = [sys.executable, "-W", "ignore", "-c", _STOPPED_AT_STEP_15, recipe(num_train_epochs=4)]
     assert subprocess.run(command, check=False, capture_output=True).returncode == 130
     assert not (run / "results.json").exists()
+    assert (run / "checkpoint-15").is_dir()
     assert main([recipe(num_train_epochs=4), "--resume_from_checkpoint", "true"]) == 0
     assert results_of(run)["scores"] == results_of(whole)["scores"]
 
 
-_STOPPED_AFTER_12_STEPS = """
+_STOPPED_AT_STEP_15 = """
 import os, signal, sys
 from decausal.tagging import train
 class Stop(train.StopOnSignal):
     def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == 12:
+        if state.global_step == 15:
             os.kill(os.getpid(), signal.SIGINT)
         return super().on_step_end(args, state, control, **kwargs)
 train.StopOnSignal = Stop
@@ -135,6 +136,27 @@ def test_resuming_with_other_labels_is_refused(recipe, run, corpus, tmp_path, ca
     other.write_text((corpus / "train.tsv").read_text().replace("LOC", "ORG"))
     assert main([recipe(train_file=str(other)), "--resume_from_checkpoint", "true"]) == 1
     assert "O, B-LOC, I-LOC, B-PER, I-PER, but the training data has O, B-ORG" in capsys.readouterr().err
+
+
+def test_resuming_with_another_pattern_is_refused(recipe, capsys):
+    assert main([recipe(unmask="1111")]) == 0
+    assert main([recipe(unmask="0011"), "--resume_from_checkpoint", "true"]) == 1
+    assert "trained with layers [0, 1, 2, 3], but the recipe says [2, 3]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mistake", [{"train_file": "nothing.tsv"}, {"unmask": "00111"}])
+def test_a_run_is_overwritten_only_when_the_new_one_can_begin(recipe, run, mistake):
+    assert main([recipe()]) == 0
+    before = results_of(run)
+    assert main([recipe(overwrite_output_dir=True, **mistake)]) == 1
+    assert results_of(run) == before
+    assert (run / "adapter_model.safetensors").exists()
+
+
+def test_a_model_inside_the_directory_to_overwrite_is_refused(recipe, run, capsys):
+    assert main([recipe()]) == 0
+    assert main([recipe(overwrite_output_dir=True, model_name_or_path=str(run))]) == 1
+    assert "lies in output_dir" in capsys.readouterr().err
 
 
 def test_resuming_from_nothing_is_refused(recipe, capsys):

@@ -28,6 +28,16 @@ class StopOnSignal(TrainerCallback):
         if self.received:
             control.should_save = True
             control.should_training_stop = True
+            # The trainer ends every training by deleting all but the best checkpoint; this one is to be resumed.
+            args.save_total_limit = None
+            args.load_best_model_at_end = False
+        return control
+
+    def on_epoch_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> TrainerControl:
+        """Stopped in the middle of an epoch, the trainer calls this too: nothing more to score or save."""
+        if self.received:
+            control.should_evaluate = False
+            control.should_save = False
         return control
 
     def on_train_end(self, *_: Any, **__: Any) -> None:

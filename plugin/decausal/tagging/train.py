@@ -15,6 +15,7 @@ from transformers import DataCollatorForTokenClassification, EarlyStoppingCallba
 from transformers.trainer_utils import get_last_checkpoint
 
 from decausal._audit import AuditReport, audit
+from decausal._checkpoint import make_record, read_record
 from decausal._errors import CheckpointError, UnsupportedModelError
 from decausal._layers import is_encoder, text_config
 from decausal._tokenizer import load_tokenizer
@@ -25,15 +26,14 @@ from decausal.tagging.results import CARD, CURVES, RESULTS, describe, environmen
 from decausal.tagging.splits import Corpus, Split
 from decausal.tagging.trainer import TaggingTrainer
 
+_MARKS_OF_A_RUN = ("checkpoint-*", "training_args.bin", RESULTS)
 _FILES_OF_A_RUN = (
-    "checkpoint-*",
+    *_MARKS_OF_A_RUN,
     "adapter_*",
     "model*.safetensors*",
     "config.json",
-    "tokenizer*",
+    "tokenizer*.json",
     "chat_template.jinja",
-    "training_args.bin",
-    RESULTS,
     CARD,
     CURVES,
 )
@@ -77,7 +77,14 @@ def train(
     for warning in corpus.warnings():
         _say(f"warning: {warning}")
     if checkpoint is not None:
-        _check_labels(Path(checkpoint), labels)
+        _check_resumed(Path(checkpoint), labels, tagging)
+    if tagging.overwrite_output_dir and Path(str(model_config.model_name_or_path)).resolve().is_relative_to(
+        output.resolve()
+    ):
+        raise CheckpointError(
+            f"model_name_or_path={model_config.model_name_or_path} lies in output_dir={output}, which "
+            f"--overwrite_output_dir would delete: choose another --output_dir."
+        )
     tokenizer = load_tokenizer(
         str(model_config.model_name_or_path),
         add_prefix_space=tagging.add_prefix_space,
@@ -100,6 +107,9 @@ def train(
     report = _audited(model, tagging.unmask)
     interrupt = StopOnSignal()
     trainer = _trainer(model, tokenizer, splits, tagging, training, interrupt)
+    if tagging.overwrite_output_dir and checkpoint is None and trainer.is_world_process_zero():
+        _remove_run(output)
+    trainer.accelerator.wait_for_everyone()
     outcome = trainer.train(resume_from_checkpoint=checkpoint)
     if interrupt.received:
         _say(f"stopped by {interrupt.received.name}; go on with the same command and --resume_from_checkpoint true")
@@ -182,8 +192,6 @@ def _checkpoint_to_resume(output: Path, tagging: TaggingArguments, training: Tag
                 f"output_dir={output} is not empty and is left alone. Resume that run with --resume_from_checkpoint "
                 f"true, replace it with --overwrite_output_dir true, or choose another --output_dir."
             )
-        if training.process_index == 0:
-            _remove_run(output)
         return None
     checkpoint = last if str(wanted).lower() == "true" else str(wanted)
     if checkpoint is None or not Path(checkpoint).is_dir():
@@ -193,12 +201,14 @@ def _checkpoint_to_resume(output: Path, tagging: TaggingArguments, training: Tag
 
 def _remove_run(output: Path) -> None:
     """Delete what an earlier run left, lest its adapter, say, be taken for a part of the new run."""
+    if not any(found for pattern in _MARKS_OF_A_RUN for found in output.glob(pattern)):
+        return
     for pattern in _FILES_OF_A_RUN:
         for path in output.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _check_labels(checkpoint: Path, labels: list[str]) -> None:
+def _check_resumed(checkpoint: Path, labels: list[str], tagging: TaggingArguments) -> None:
     config = transformers.AutoConfig.from_pretrained(checkpoint)
     saved = [config.id2label[i] for i in range(len(config.id2label))]
     if saved != labels:
@@ -206,6 +216,14 @@ def _check_labels(checkpoint: Path, labels: list[str]) -> None:
             f"{checkpoint} was trained for the labels {', '.join(saved)}, but the training data has "
             f"{', '.join(labels)}: resume with the data that the run began with, or begin a new run."
         )
+    record = read_record(config, checkpoint)
+    wanted = make_record(config, tagging.unmask, tagging.window)
+    for name in ("layers", "window"):
+        if record[name] != wanted[name]:
+            raise CheckpointError(
+                f"{checkpoint} was trained with {name} {record[name]}, but the recipe says {wanted[name]}: resume with "
+                f'unmask="{record["unmask"]}" and window="{record["window"]}", or begin a new run.'
+            )
 
 
 def _say(message: object) -> None:
