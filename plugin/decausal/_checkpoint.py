@@ -17,6 +17,8 @@ from ._pattern import LayerPattern
 from ._tokenizer import load_tokenizer
 
 ADAPTER_CONFIG = "adapter_config.json"
+HEAD_NAMES = ("score", "classifier")
+"""What transformers calls the head of a token classifier."""
 
 
 def load(
@@ -68,6 +70,7 @@ def load(
     base = _from_pretrained(source, directory, config, options)
     unmask(base, record["unmask"], window=record["window"])
     setattr(base.config, RECORD, record)
+    cast_head_input(base)
     model = _load_adapter(base, directory) if is_adapter else base
     return model.eval(), load_tokenizer(str(directory), add_prefix_space=record.get("add_prefix_space", True))
 
@@ -138,6 +141,20 @@ def token_classification_class(config: PreTrainedConfig) -> type[PreTrainedModel
     name = base.__name__.removesuffix("Model").removesuffix("Text") + "ForTokenClassification"
     prefix = getattr(pretrained, "base_model_prefix", "") or "model"
     return type(name, (GenericForTokenClassification, pretrained), {"base_model_prefix": prefix})
+
+
+def cast_head_input(model: PreTrainedModel) -> None:
+    """Let a float32 head follow layers of lower precision, in training and after loading."""
+    for name in HEAD_NAMES:
+        head = getattr(model, name, None)
+        if isinstance(head, torch.nn.Linear):
+            head.register_forward_pre_hook(_to_weight_dtype)
+
+
+def _to_weight_dtype(head: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    weight = head.weight
+    assert isinstance(weight, torch.Tensor)
+    return (args[0].to(weight.dtype), *args[1:])
 
 
 def _read_config(directory: Path) -> PreTrainedConfig:

@@ -44,7 +44,9 @@ def train(context: typer.Context, recipe: Path) -> None:
 @app.command()
 def audit(
     model: Annotated[str, typer.Argument(help="Model name, or a directory: a model's, or what a run saved.")],
-    unmask: Annotated[str | None, typer.Option(help="Unmask these layers first.")] = None,
+    unmask: Annotated[
+        str | None, typer.Option(help="Unmask these layers first; for a saved run, what it should be.")
+    ] = None,
     attn_implementation: Annotated[
         str | None, typer.Option("--attn_implementation", "--attn-implementation", help="As in transformers.")
     ] = None,
@@ -78,7 +80,7 @@ def evaluate(
     _quiet()
     from decausal.tagging.predict import Tagger
 
-    scores = Tagger.from_pretrained(checkpoint, batch_size=batch_size).evaluate(
+    scores = Tagger.from_pretrained(checkpoint, batch_size=batch_size, device_map=_device_map()).evaluate(
         test_file, columns=columns, tag_scheme=tag_scheme
     )
     if as_json:
@@ -114,7 +116,7 @@ def predict(
     if output not in writers:
         raise typer.BadParameter(f"--output {output}: choose one of {', '.join(writers)}.")
     words = read_words(source, file_format=file_format)
-    tagger = Tagger.from_pretrained(checkpoint, batch_size=batch_size)
+    tagger = Tagger.from_pretrained(checkpoint, batch_size=batch_size, device_map=_device_map())
     for sentence in tagger.tag(words):
         typer.echo(writers[output](sentence), color=output == "color")
 
@@ -141,18 +143,25 @@ def _model_to_audit(path: str, unmask: str | None, attn_implementation: str | No
 
     import decausal
 
-    is_checkpoint = Path(path).is_dir() and '"decausal"' in _config_text(Path(path))
-    if is_checkpoint and unmask is None:
-        loaded: nn.Module = decausal.load(path, attn_implementation=attn_implementation)[0]
+    if Path(path).is_dir() and '"decausal"' in _config_text(Path(path)):
+        loaded: nn.Module = decausal.load(path, attn_implementation=attn_implementation, device_map=_device_map())[0]
         return loaded
     if (Path(path) / "adapter_config.json").is_file():
         raise ValueError(
             f"{path} holds an adapter that records no pattern: its run was causal, or not made by decausal."
         )
-    model: nn.Module = AutoModel.from_pretrained(path, attn_implementation=attn_implementation, use_safetensors=True)
+    model: nn.Module = AutoModel.from_pretrained(
+        path, attn_implementation=attn_implementation, use_safetensors=True, device_map=_device_map()
+    )
     if unmask is not None:
         decausal.unmask(model, unmask)
     return model
+
+
+def _device_map() -> str | None:
+    import torch
+
+    return "auto" if torch.cuda.is_available() else None
 
 
 def _config_text(directory: Path) -> str:

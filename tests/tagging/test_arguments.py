@@ -36,6 +36,7 @@ def test_an_unquoted_pattern_is_refused_with_the_quoted_form(recipe, capsys):
     [
         ({"train_file": None}, "needs train_file, or dataset_name"),
         ({"dataset_name": "conll"}, "give one of them"),
+        ({"dataset_name": "conll", "train_file": None}, r"validation_file.*drop it"),
         ({"max_length": 0}, "max_length=0"),
         ({"scope": "prompt"}, "scope='prompt'"),
     ],

@@ -82,6 +82,10 @@ def test_the_command_line_audits_a_saved_run(checkpoint):
     assert "audit passed" in result.output
 
 
+def test_the_command_line_holds_a_saved_run_against_another_pattern(checkpoint):
+    assert CliRunner().invoke(app, ["audit", str(checkpoint), "--unmask", "0011"]).exit_code == 1
+
+
 def test_the_command_line_audits_a_base_model_with_a_pattern(base_model):
     assert CliRunner().invoke(app, ["audit", base_model, "--unmask", "0011"]).exit_code == 0
     assert "unmask=none of 4 layers" in CliRunner().invoke(app, ["audit", base_model]).output

@@ -36,7 +36,7 @@ def test_the_causal_twin_cannot_learn_it(recipe, run):
     assert results_of(run)["scores"]["test"]["f1"] < 75
 
 
-@pytest.mark.parametrize("extra", [{}, {"load_in_4bit": True}, {"use_peft": False, "learning_rate": 3e-3}])
+@pytest.mark.parametrize("extra", [{}, {"load_in_4bit": True}, {"dtype": "bfloat16"}, {"use_peft": False}])
 def test_a_saved_run_tags_as_it_did_while_training(recipe, run, corpus, extra):
     assert main([recipe(num_train_epochs=4, unmask="0111", **extra)]) == 0
     tagger = Tagger.from_pretrained(run)
@@ -77,6 +77,11 @@ def test_a_run_has_a_model_card_that_warns_and_shows_scores(recipe, run):
     assert f"| test | {results_of(run)['scores']['test']['f1']:.2f} |" in card
     assert "### test, by type" in card
     assert (run / "training_curves.png").stat().st_size > 5000
+
+
+def test_without_validation_data_the_card_says_that_the_last_weights_are_kept(recipe, run):
+    assert main([recipe(validation_file=None)]) == 0
+    assert "the last weights, seed" in (run / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_same_seed_gives_the_same_run(recipe, tmp_path):

@@ -77,6 +77,9 @@ class TaggingArguments:
             raise ValueError(
                 f"train_file={self.train_file!r} and dataset_name={self.dataset_name!r}: give one of them."
             )
+        for name in ("validation_file", "test_file"):
+            if self.dataset_name is not None and getattr(self, name) is not None:
+                raise ValueError(f"{name}={getattr(self, name)!r}: dataset_name brings splits of its own; drop it.")
 
 
 @dataclass

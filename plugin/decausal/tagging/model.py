@@ -9,13 +9,10 @@ from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedConfig, PreTr
 from trl import get_peft_config, get_quantization_config
 
 from decausal._attach import RECORD, unmask
-from decausal._checkpoint import make_record, token_classification_class
+from decausal._checkpoint import HEAD_NAMES, cast_head_input, make_record, token_classification_class
 from decausal._layers import find_decoder_stack, is_encoder, text_config
 from decausal._pattern import LayerPattern, format_layers
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
-
-HEAD_NAMES = ("score", "classifier")
-"""What transformers calls the head of a token classifier."""
 
 
 def build_model(
@@ -137,6 +134,7 @@ def _with_lora(
     # PEFT keeps "all-linear" off the head of sequence classifiers only.
     config.exclude_modules = [head]
     getattr(model, head).to(torch.float32)
+    cast_head_input(model)
     adapted: nn.Module = get_peft_model(model, config, revision=model_config.model_revision)
     return adapted
 

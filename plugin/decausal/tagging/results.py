@@ -50,7 +50,7 @@ tag = pipeline("token-classification", model=model, tokenizer=tokenizer, aggrega
 
 ## Scores
 
-Entity-level micro F1 (strict IOB2, 0-100), the best checkpoint by validation F1, seed {{ seed }}.
+Entity-level micro F1 (strict IOB2, 0-100), {{ kept }}, seed {{ seed }}.
 
 | split | F1 | precision | recall | conlleval F1 | accuracy | entities |
 |---|---|---|---|---|---|---|
@@ -129,6 +129,9 @@ def save_results(results: dict[str, Any], directory: Path) -> None:
         types=sorted({label[2:] for label in results["labels"] if label != "O"}),
         data=[f"{name}: {line}" for name, line in results["data_lines"].items()],
         curves=CURVES,
+        kept="the last weights"
+        if not results["training"]["load_best_model_at_end"]
+        else f"the best checkpoint by validation {results['training']['metric_for_best_model']}",
         **{key: results[key] for key in ("layers", "scores", "seed", "parameters", "steps", "seconds", "audit")},
     )
     (directory / CARD).write_text(card, encoding="utf-8")

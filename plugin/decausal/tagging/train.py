@@ -104,6 +104,8 @@ def train(
     _say(f"{training.world_size} process(es), {training.distributed_state.distributed_type.value} on {training.device}")
     _say(f"{type(model).__name__}: {parameters}")
     _say(layers)
+    if training.device.type == "cuda" and not training.deepspeed and not training.fsdp:
+        model.to(training.device)  # the audit is to run on the kernels that will train
     report = _audited(model, tagging.unmask)
     interrupt = StopOnSignal()
     trainer = _trainer(model, tokenizer, splits, tagging, training, interrupt)
