@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# The runs behind RESULTS.md: one after another, each skipped where its result is there already.
+# The runs behind RESULTS.md, two side by side on half of the cores each; a run whose result is there already is skipped.
 #
 #   bash scripts/measure.sh OUTPUT_DIR
 #
-# Reads models from models/ (scripts/prepare_smollm2.py) and data from ../shared/data; writes OUTPUT_DIR/NAME/results.json
-# and copies it to benchmarks/results/NAME.json.
+# Reads models from models/ (scripts/prepare_smollm2.py, scripts/prepare_minilm.py) and data from ../shared/data; writes
+# OUTPUT_DIR/NAME/results.json and copies it to benchmarks/results/NAME.json.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-output=${1:?give an output directory}
+export output=${1:?give an output directory}
+export OMP_NUM_THREADS=$((($(nproc) + 1) / 2))
 mkdir -p "$output" benchmarks/results
 
 run() { # name, recipe, fields ...
@@ -15,25 +16,32 @@ run() { # name, recipe, fields ...
   shift 2
   [ -e "benchmarks/results/$name.json" ] && return
   rm -rf "${output:?}/$name"
-  accelerate launch --cpu --num_processes 1 -m decausal.tagging.train "recipes/ner/$recipe.yaml" --use_cpu true \
-    --disable_tqdm true --max_train_samples 1500 --max_eval_samples 800 --output_dir "$output/$name" "$@" \
-    >"$output/$name.log" 2>&1 && cp "$output/$name/results.json" "benchmarks/results/$name.json" || echo "$name failed"
+  if accelerate launch --cpu --num_processes 1 --num_cpu_threads_per_process "$OMP_NUM_THREADS" \
+    -m decausal.tagging.train "recipes/ner/$recipe.yaml" --use_cpu true --disable_tqdm true \
+    --max_train_samples 1500 --max_eval_samples 800 --output_dir "$output/$name" "$@" >"$output/$name.log" 2>&1; then
+    cp "$output/$name/results.json" "benchmarks/results/$name.json"
+  else
+    echo "$name failed: see $output/$name.log"
+  fi
 }
+export -f run
+
 conll="--train_file ../shared/data/conll2003/eng.train --validation_file ../shared/data/conll2003/eng.testa"
 conll="$conll --test_file ../shared/data/conll2003/eng.testb"
 wnut="--train_file ../shared/data/wnut17/wnut17train.conll --validation_file ../shared/data/wnut17/emerging.dev.conll"
 wnut="$wnut --test_file ../shared/data/wnut17/emerging.test.annotated"
 smollm="--model_name_or_path models/smollm2-135m"
 
-for seed in 120 121; do
-  for data in conll wnut; do
+{
+  for seed in 120 121; do
     for pattern in 1111 0000 0011; do
-      # shellcheck disable=SC2086
-      run "$data-lora-$pattern-$seed" smollm2-135m_lora $smollm ${!data} --unmask "$pattern" --seed "$seed"
+      for data in conll wnut; do
+        echo "$data-lora-$pattern-$seed smollm2-135m_lora $smollm ${!data} --unmask $pattern --seed $seed"
+      done
     done
-    # shellcheck disable=SC2086
-    run "$data-minilm-$seed" minilm_full --model_name_or_path models/minilm ${!data} --seed "$seed"
+    for data in conll wnut; do
+      echo "$data-minilm-$seed minilm_full --model_name_or_path models/minilm ${!data} --seed $seed"
+    done
+    [ $seed = 121 ] || echo "conll-qlora-1111-$seed smollm2-135m_qlora $smollm $conll --unmask 1111 --seed $seed"
   done
-done
-# shellcheck disable=SC2086
-run "conll-qlora-1111-120" smollm2-135m_qlora $smollm $conll --unmask 1111 --seed 120
+} | xargs -P 2 -I '{}' bash -c 'run {}'
