@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From nothing but Python >= 3.10 and pip to two taggers, one causal and one unmasked, on a task that only words to the
-# right decide. Takes some twenty minutes on two CPU cores. Run again, it goes on where it stopped.
+# right decide. Takes less than ten minutes on two CPU cores. Run again, it goes on where it stopped.
 #
 #   bash scripts/quickstart.sh
 set -euo pipefail
@@ -25,21 +25,23 @@ python -m pip install --quiet ".[train]" gguf
 step "SmolLM2-135M, a pretrained Llama-architecture LLM, in models/smollm2-135m"
 python scripts/prepare_smollm2.py models/smollm2-135m
 
-export PYTHONWARNINGS=ignore TOKENIZERS_PARALLELISM=false TRANSFORMERS_VERBOSITY=error
-train() { # directory, pattern
-  if [ -e "$1/results.json" ]; then
-    echo "$1 is there already"
+step "QLoRA in 4 bits, twice: every layer causal, and beside it every layer unmasked"
+export PYTHONWARNINGS=ignore PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false TRANSFORMERS_VERBOSITY=error
+threads=$(python -c 'import os; print(max(1, os.cpu_count() // 2))') # of each run
+export threads
+train() { # name, pattern
+  if [ -e "outputs/right_context_$1/results.json" ]; then
+    echo "outputs/right_context_$1 is there already"
     return
   fi
   accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
-    --num_cpu_threads_per_process "$(python -c "import os; print(os.cpu_count())")" \
-    -m decausal.tagging.train recipes/ner/right_context_qlora.yaml \
-    --unmask "$2" --output_dir "$1" --overwrite_output_dir true
+    --num_cpu_threads_per_process "$threads" -m decausal.tagging.train recipes/ner/right_context_qlora.yaml \
+    --unmask "$2" --output_dir "outputs/right_context_$1" --overwrite_output_dir true --disable_tqdm true 2>&1 |
+    awk -v name="$1" '{ printf "%-8s | %s\n", name, $0; fflush() }'
 }
-step "QLoRA in 4 bits, every layer causal"
-train outputs/right_context_causal none
-step "the same recipe, every layer unmasked"
-train outputs/right_context_unmasked 1111
+export -f train
+# xargs, not "&": a background job of a script never hears of Ctrl-C.
+printf '%s\n' "causal none" "unmasked 1111" | xargs -P 2 -I '{}' bash -c 'set -o pipefail; train {}'
 
 step "done"
 python scripts/compare_runs.py outputs/right_context_causal outputs/right_context_unmasked \
