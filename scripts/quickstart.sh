@@ -26,7 +26,7 @@ step "SmolLM2-135M, a pretrained Llama-architecture LLM, in models/smollm2-135m"
 python scripts/prepare_smollm2.py models/smollm2-135m
 
 step "QLoRA in 4 bits, twice: every layer causal, and beside it every layer unmasked"
-export PYTHONWARNINGS=ignore PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false TRANSFORMERS_VERBOSITY=error
+export PYTHONWARNINGS=ignore PYTHONUNBUFFERED=1 TQDM_DISABLE=1 TOKENIZERS_PARALLELISM=false TRANSFORMERS_VERBOSITY=error
 threads=$(python -c 'import os; print(max(1, os.cpu_count() // 2))') # of each run
 export threads
 train() { # name, pattern

@@ -1,0 +1,48 @@
+"""Every recipe in the repository: it parses, its pattern fits its model, and it reads the data it was written for."""
+
+from pathlib import Path
+
+import pytest
+
+from decausal import LayerPattern
+from decausal.tagging.arguments import parse_recipe
+from decausal.tagging.data import read_sentences
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("recipes/*/*.yaml"))
+LAYERS = {"SmolLM2-135M-Instruct": 30, "smollm2-135m": 30, "all-MiniLM-L6-v2": 6}
+
+
+def test_there_are_recipes_for_every_task():
+    assert {Path(recipe).parent.name for recipe in RECIPES} >= {"ner", "chunking", "aspects", "events"}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_parses_and_its_pattern_fits_its_model(recipe):
+    tagging, model, training = parse_recipe([str(ROOT / recipe)])
+    LayerPattern.parse(tagging.unmask).layers(LAYERS[Path(model.model_name_or_path).name])
+    assert training.output_dir.startswith("outputs/")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_states_its_own_command_and_hardware(recipe):
+    header = (ROOT / recipe).read_text(encoding="utf-8").partition("model_name_or_path:")[0]
+    assert f"decausal.tagging.train {recipe}" in header
+    assert "Hardware: " in header
+
+
+@pytest.mark.parametrize(
+    ("recipe", "file", "entities"),
+    [
+        ("chunking/smollm2-135m_lora", "conll2000/test.txt", 23852),
+        ("aspects/smollm2-135m_lora", "semeval14_restaurants/Restaurants_Test_Gold.xml", 1134),
+        ("aspects/smollm2-135m_lora", "rest14_iob2/test.txt", 1132),
+        ("events/smollm2-135m_lora", "litbank_events/*.tsv", 7849),
+        ("ner/smollm2-135m_lora", "conll2003/eng.testb", 5648),
+        ("ner/minilm_full", "wikigold/wikigold.conll.txt", 3558),
+    ],
+)
+def test_a_recipe_reads_the_corpus_of_its_task(shared, recipe, file, entities):
+    tagging, _, _ = parse_recipe([str(ROOT / "recipes" / f"{recipe}.yaml")])
+    _, report = read_sentences(shared / "data" / file, columns=tagging.columns, tag_scheme=tagging.tag_scheme)
+    assert report.entities == entities
