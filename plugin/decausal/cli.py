@@ -1,7 +1,7 @@
 """`decausal ...`: the command line. Heavy imports wait until a command needs them."""
 
 import json
-import subprocess
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,23 +22,30 @@ app = typer.Typer(
 )
 _ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
 
+_Columns = Annotated[str | None, typer.Option(help='Word and tag column, such as "0,-1", or keys of JSON lines.')]
+_Separator = Annotated[str | None, typer.Option(help="What divides columns, if not tabs or blanks.")]
+_FileFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--file_format", "--file-format", help='If not told by the look; "text" cuts running text into words.'
+    ),
+]
+_BatchSize = Annotated[int, typer.Option("--batch_size", "--batch-size", min=1, help="Windows a forward pass.")]
+
 
 @app.command(context_settings=_ANY)
-def train(context: typer.Context, recipe: Path) -> None:
-    """Train a tagger: accelerate launch -m decausal.tagging.train RECIPE [--field value ...].
-
-    Options of accelerate launch go before the recipe's own, after --launch, as in --launch FILE.
-    """
-    fields = list(context.args)
-    launcher: list[str] = []
-    if "--launch" in fields:
-        place = fields.index("--launch")
-        if place + 1 == len(fields):
-            raise typer.BadParameter("--launch needs a file of accelerate.")
-        launcher = ["--config_file", fields[place + 1]]
-        del fields[place : place + 2]
-    command = ["-m", "accelerate.commands.launch", *launcher, "-m", "decausal.tagging.train", str(recipe), *fields]
-    raise typer.Exit(subprocess.run([sys.executable, *command], check=False).returncode)
+def train(
+    context: typer.Context,
+    recipe: Path,
+    launch: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A file of accelerate config.")
+    ] = None,
+) -> None:
+    """Train a tagger: accelerate launch [--config_file LAUNCH] -m decausal.tagging.train RECIPE [--field value ...]."""
+    launcher = ["--config_file", str(launch)] if launch else []
+    module = ["-m", "decausal.tagging.train", str(recipe), *context.args]
+    # In place of this process, so that signals reach the launcher.
+    os.execv(sys.executable, [sys.executable, "-m", "accelerate.commands.launch", *launcher, *module])
 
 
 @app.command()
@@ -66,14 +73,16 @@ def evaluate(
     test_file: Annotated[
         str, typer.Option("--test_file", "--test-file", help="Annotated sentences: a file, directory or glob.")
     ],
-    columns: Annotated[str | None, typer.Option(help='Word and tag column, such as "0,-1".')] = None,
+    columns: _Columns = None,
+    separator: _Separator = None,
+    file_format: _FileFormat = None,
     tag_scheme: Annotated[
         str,
         typer.Option(
             "--tag_scheme", "--tag-scheme", help="IOB1, IOB2, BIOES, BILOU, IO, bare-runs, bare-words or auto."
         ),
     ] = "auto",
-    batch_size: Annotated[int, typer.Option("--batch_size", "--batch-size", help="Windows a forward pass.")] = 32,
+    batch_size: _BatchSize = 32,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Score a saved tagger on annotated sentences."""
@@ -81,7 +90,7 @@ def evaluate(
     from decausal.tagging.predict import Tagger
 
     scores = Tagger.from_pretrained(checkpoint, batch_size=batch_size, device_map=_device_map()).evaluate(
-        test_file, columns=columns, tag_scheme=tag_scheme
+        test_file, columns=columns, separator=separator, file_format=file_format, tag_scheme=tag_scheme
     )
     if as_json:
         typer.echo(json.dumps(scores.to_dict(), indent=1))
@@ -102,10 +111,10 @@ def predict(
     checkpoint: Path,
     source: Annotated[str, typer.Argument(help="A file, or - for the standard input.")] = "-",
     output: Annotated[str, typer.Option(help="conll, jsonl or color.")] = "conll",
-    file_format: Annotated[
-        str | None, typer.Option("--file_format", "--file-format", help='"text" splits running text into words.')
-    ] = None,
-    batch_size: Annotated[int, typer.Option("--batch_size", "--batch-size", help="Windows a forward pass.")] = 32,
+    columns: _Columns = None,
+    separator: _Separator = None,
+    file_format: _FileFormat = None,
+    batch_size: _BatchSize = 32,
 ) -> None:
     """Tag words: one sentence a line, CoNLL columns, or JSON lines."""
     _quiet()
@@ -115,7 +124,7 @@ def predict(
     writers = {"conll": _as_conll, "jsonl": _as_json, "color": _as_color}
     if output not in writers:
         raise typer.BadParameter(f"--output {output}: choose one of {', '.join(writers)}.")
-    words = read_words(source, file_format=file_format)
+    words = read_words(source, columns=columns, separator=separator, file_format=file_format)
     tagger = Tagger.from_pretrained(checkpoint, batch_size=batch_size, device_map=_device_map())
     for sentence in tagger.tag(words):
         typer.echo(writers[output](sentence), color=output == "color")

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -74,6 +76,29 @@ def test_the_command_line_scores_a_file(checkpoint, corpus):
     result = CliRunner().invoke(app, ["evaluate", str(checkpoint), "--test_file", str(corpus / "test.tsv"), "--json"])
     saved = json.loads((checkpoint / "results.json").read_text())
     assert json.loads(result.stdout) == saved["scores"]["test"]
+
+
+def test_the_command_line_reads_any_columns(checkpoint, tmp_path):
+    path = tmp_path / "columns.csv"
+    path.write_text("1;B-PER;house\n2;O;now\n3;O;.\n")
+    options = [str(checkpoint), "--separator", ";", "--file_format", "conll", "--columns", "2,1"]
+    tagged = CliRunner().invoke(app, ["predict", *options, str(path)])
+    assert tagged.output == "house\tB-PER\nnow\tO\n.\tO\n\n"
+    scores = CliRunner().invoke(app, ["evaluate", *options, "--test_file", str(path), "--json"])
+    assert json.loads(scores.stdout)["f1"] == 100
+
+
+def test_the_command_line_launches_a_run_with_a_launch_file(recipe, tmp_path):
+    launch = tmp_path / "launch.yaml"
+    launch.write_text("compute_environment: LOCAL_MACHINE\ndistributed_type: 'NO'\nnum_processes: 1\nuse_cpu: true\n")
+    command = ["train", recipe(), "--launch", str(launch), "--unmask", "0011", "--max_steps", "1"]
+    subprocess.run([sys.executable, "-m", "decausal.cli", *command], check=True, timeout=240)
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["unmask"] == "0011"
+
+
+def test_the_command_line_passes_a_failed_runs_status_on(recipe, tmp_path):
+    command = [sys.executable, "-m", "decausal.cli", "train", recipe(), "--unmsak", "0011"]
+    assert subprocess.run(command, timeout=240, check=False).returncode == 1
 
 
 def test_the_command_line_audits_a_saved_run(checkpoint):
