@@ -25,7 +25,7 @@ python -m pip install --quiet ".[train]" gguf
 step "SmolLM2-135M, a pretrained Llama-architecture LLM, in models/smollm2-135m"
 python scripts/prepare_smollm2.py models/smollm2-135m
 
-step "QLoRA in 4 bits, twice: every layer causal, and beside it every layer unmasked"
+step "QLoRA in 4 bits, twice at a time: every layer causal, and every layer unmasked"
 export PYTHONWARNINGS=ignore PYTHONUNBUFFERED=1 TQDM_DISABLE=1 TOKENIZERS_PARALLELISM=false TRANSFORMERS_VERBOSITY=error
 threads=$(python -c 'import os; print(max(1, os.cpu_count() // 2))') # of each run
 export threads
@@ -46,10 +46,10 @@ printf '%s\n' "causal none" "unmasked 1111" | xargs -P 2 -I '{}' bash -c 'set -o
 step "done"
 python scripts/compare_runs.py outputs/right_context_causal outputs/right_context_unmasked \
   --ceiling_file examples/right_context/test.tsv
-sentence="Gordon borders two rivers , and Gordon said so ."
 for name in causal unmasked; do
-  printf '\n%-9s' "$name:"
-  echo "$sentence" | decausal predict "outputs/right_context_$name" - --output color
+  printf '\n%s:\n' "$name"
+  printf '%s\n' "Yesterday Victoria smiled at her mother ." "Yesterday Victoria was hit by a flood ." \
+    "Yesterday Victoria sold its factories ." | decausal predict "outputs/right_context_$name" - --output color
 done
 cat <<'TXT'
 

@@ -3,8 +3,11 @@
 import json
 import os
 import sys
+import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -110,7 +113,7 @@ def evaluate(
 def predict(
     checkpoint: Path,
     source: Annotated[str, typer.Argument(help="A file, or - for the standard input.")] = "-",
-    output: Annotated[str, typer.Option(help="conll, jsonl or color.")] = "conll",
+    output: Annotated[Literal["conll", "jsonl", "color"], typer.Option(help="How tags are shown.")] = "conll",
     columns: _Columns = None,
     separator: _Separator = None,
     file_format: _FileFormat = None,
@@ -121,11 +124,14 @@ def predict(
     from decausal.tagging.data import read_words
     from decausal.tagging.predict import Tagger
 
-    writers = {"conll": _as_conll, "jsonl": _as_json, "color": _as_color}
-    if output not in writers:
-        raise typer.BadParameter(f"--output {output}: choose one of {', '.join(writers)}.")
     words = read_words(source, columns=columns, separator=separator, file_format=file_format)
     tagger = Tagger.from_pretrained(checkpoint, batch_size=batch_size, device_map=_device_map())
+    types = sorted({label[2:] for label in tagger.labels if label != "O"})
+    writers: dict[str, Callable[[TaggedSentence], str]] = {
+        "conll": _as_conll,
+        "jsonl": _as_json,
+        "color": partial(_as_color, types),
+    }
     for sentence in tagger.tag(words):
         typer.echo(writers[output](sentence), color=output == "color")
 
@@ -140,9 +146,10 @@ def main() -> None:
 
 
 def _quiet() -> None:
-    """Leave the screen to the results: no bars and reports of loading."""
+    """Leave the screen to the results: no bars, reports or deprecations of loading."""
     from transformers.utils import logging
 
+    warnings.filterwarnings("ignore", category=FutureWarning)
     logging.disable_progress_bar()
     logging.set_verbosity_error()
 
@@ -206,11 +213,10 @@ def _as_json(sentence: "TaggedSentence") -> str:
     return json.dumps({"tokens": sentence.tokens, "tags": sentence.tags, "scores": scores}, ensure_ascii=False)
 
 
-def _as_color(sentence: "TaggedSentence") -> str:
-    colors = {kind: 41 + i % 6 for i, kind in enumerate(sorted({kind for kind, _, _ in sentence.entities}))}
+def _as_color(types: list[str], sentence: "TaggedSentence") -> str:
     words = list(sentence.tokens)
     for kind, first, end in sentence.entities:
-        words[first] = f"\033[{colors[kind]};97m {words[first]}"
+        words[first] = f"\033[{41 + types.index(kind) % 6};97m {words[first]}"
         words[end - 1] = f"{words[end - 1]} \033[2m{kind} \033[0m"
     return " ".join(words)
 
