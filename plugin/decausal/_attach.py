@@ -10,7 +10,15 @@ from transformers import PreTrainedConfig
 
 from ._errors import UnsupportedModelError
 from ._hooks import ModelGuard, OpenLayer, SharedState, end_forward, hooks_of, open_layers, unregister
-from ._layers import DecoderLayer, DecoderStack, ForwardNames, attention_kernel, find_decoder_stack, is_encoder
+from ._layers import (
+    DecoderLayer,
+    DecoderStack,
+    ForwardNames,
+    attention_kernel,
+    encoder_message,
+    find_decoder_stack,
+    is_encoder,
+)
 from ._masks import Window
 from ._pattern import LayerPattern, format_layers
 
@@ -132,10 +140,7 @@ class Handle:
 def _check_supported(stack: DecoderStack, chosen: tuple[int, ...], window: Window) -> None:
     name = type(stack.model).__name__
     if is_encoder(stack.config):
-        raise UnsupportedModelError(
-            f"{name} (model_type={stack.config.model_type!r}) is an encoder: its layers already see both sides. "
-            f'Use unmask="none".'
-        )
+        raise UnsupportedModelError(encoder_message(stack.config))
     if "attention_mask" not in ForwardNames.of(stack.runner).parameters:
         raise UnsupportedModelError(
             f"{name} takes no attention_mask but tells padding from its token ids, so that what its layers see "

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import torch
 import transformers
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_layers import GenericForTokenClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, MODEL_MAPPING
@@ -12,7 +13,7 @@ from transformers.quantizers.auto import AutoQuantizationConfig
 
 from ._attach import RECORD, unmask
 from ._errors import CheckpointError, UnsupportedModelError
-from ._layers import num_decoder_layers
+from ._layers import encoder_message, is_encoder, num_decoder_layers
 from ._pattern import LayerPattern
 from ._tokenizer import load_tokenizer
 
@@ -62,6 +63,7 @@ def load(
         del config.quantization_config
         if quantized:
             options["quantization_config"] = AutoQuantizationConfig.from_dict(_as_dict(quantization))
+    check_weights(directory)
     source: str | Path = directory
     if is_adapter:
         source, revision = _base_of(directory)
@@ -113,9 +115,12 @@ def make_record(config: PreTrainedConfig, pattern: str | LayerPattern, window: s
 
     Raises:
         ValueError: the pattern does not fit the model's depth.
+        UnsupportedModelError: the model is an encoder, and the pattern is not `"none"`.
     """
     text = config.get_text_config(decoder=True)
     parsed, depth = LayerPattern.parse(pattern), num_decoder_layers(text)
+    if parsed.text != "none" and is_encoder(text):
+        raise UnsupportedModelError(encoder_message(text))
     return {
         "unmask": str(parsed),
         "layers": list(parsed.layers(depth or 0)),
@@ -124,6 +129,26 @@ def make_record(config: PreTrainedConfig, pattern: str | LayerPattern, window: s
         "scope": "all",
         "window": window,
     }
+
+
+def check_weights(directory: Path) -> None:
+    """Checks that a directory's weights, an adapter's or a model's, are whole safetensors files.
+
+    Raises:
+        CheckpointError: there are none, or one is damaged; names the file.
+    """
+    name = "adapter_model" if (directory / ADAPTER_CONFIG).is_file() else "model"
+    files = sorted(directory.glob(f"{name}*.safetensors"))
+    if not files:
+        raise CheckpointError(f"{directory} has no {name}.safetensors; weights are read from safetensors only.")
+    for file in files:
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"{file} is damaged ({error}): fetch it again, or use an earlier checkpoint."
+            ) from error
 
 
 def token_classification_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
@@ -205,8 +230,6 @@ def _from_pretrained(
 def _load_adapter(model: PreTrainedModel, directory: Path) -> Any:
     from peft import PeftModel
 
-    if not (directory / "adapter_model.safetensors").is_file():
-        raise CheckpointError(f"{directory} has no adapter_model.safetensors; weights are read from safetensors only.")
     try:
         return PeftModel.from_pretrained(model, str(directory))
     except Exception as error:

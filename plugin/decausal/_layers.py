@@ -171,6 +171,11 @@ def is_encoder(config: PreTrainedConfig) -> bool:
     return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
 
 
+def encoder_message(config: PreTrainedConfig) -> str:
+    """Why an encoder is refused, and what to write instead."""
+    return f'model_type={config.model_type!r} is an encoder: its layers already see both sides. Use unmask="none".'
+
+
 def _decoder(model: PreTrainedModel) -> nn.Module:
     decoder: nn.Module = model.get_decoder()
     return decoder

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from decausal.tagging.arguments import parse_recipe
@@ -20,8 +22,29 @@ def test_the_best_is_the_most_f1_or_the_least_loss(recipe):
 
 
 def test_an_unknown_field_is_refused_with_the_nearest_known_one(recipe):
-    with pytest.raises(ValueError, match="unknown field 'unmsak'; did you mean 'unmask'"):
+    with pytest.raises(ValueError, match=r"recipe\.yaml: unknown field 'unmsak': did you mean 'unmask'\?$"):
         parse_recipe([recipe(unmsak="0011")])
+    with pytest.raises(ValueError, match=r"command line: unknown field '--unmsak': did you mean 'unmask'\?$"):
+        parse_recipe([recipe(), "--unmsak=0011"])
+
+
+def test_a_field_that_stands_there_twice_is_refused(recipe):
+    path = Path(recipe())
+    path.write_text(path.read_text() + 'unmask: "0011"\n')
+    with pytest.raises(ValueError, match=r"recipe\.yaml: the field 'unmask' stands there 2 times"):
+        parse_recipe([str(path)])
+
+
+@pytest.mark.parametrize("override", [["--seed", "abc"], ["--label_position", "middle"]])
+def test_a_value_that_a_field_does_not_take_is_one_message(recipe, override, capsys):
+    with pytest.raises(ValueError, match=rf"recipe\.yaml: argument {override[0]}.*: invalid .*{override[1]}"):
+        parse_recipe([recipe(), *override])
+    assert capsys.readouterr().err == ""
+
+
+def test_windows_overlap_by_a_quarter_unless_said_otherwise(recipe):
+    assert parse_recipe([recipe(max_length=64)])[0].stride == 16
+    assert parse_recipe([recipe(max_length=64, stride=3)])[0].stride == 3
 
 
 def test_an_unquoted_pattern_is_refused_with_the_quoted_form(recipe, capsys):
@@ -39,6 +62,7 @@ def test_an_unquoted_pattern_is_refused_with_the_quoted_form(recipe, capsys):
         ({"dataset_name": "conll", "train_file": None}, r"validation_file.*drop it"),
         ({"max_length": 0}, "max_length=0"),
         ({"scope": "prompt"}, "scope='prompt'"),
+        ({"metric_for_best_model": "f2"}, "metric_for_best_model='f2': choose one of f1"),
     ],
 )
 def test_fields_that_contradict_are_refused(recipe, fields, message):
@@ -51,11 +75,11 @@ def test_a_missing_recipe_is_named(tmp_path):
         parse_recipe([str(tmp_path / "nothing.yaml")])
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1\n"])
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1\n", ""])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"recipe\.yaml (holds list|is no YAML)"):
+    with pytest.raises(ValueError, match=r"recipe\.yaml (holds list|is no YAML|holds nothing)"):
         parse_recipe([str(path)])
 
 

@@ -1,17 +1,23 @@
 """Whole runs on a small model, in this process; launchers are tested where processes are."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+import torch
+import yaml
 from transformers import AutoModelForTokenClassification, pipeline
 
 import decausal
 from decausal.tagging.predict import Tagger
 from decausal.tagging.train import main
+from decausal.tagging.trainer import TaggingTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -19,6 +25,28 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWa
 @pytest.fixture
 def run(tmp_path) -> Path:
     return tmp_path / "run"
+
+
+@pytest.fixture(scope="module")
+def finished(base_model, corpus, tmp_path_factory) -> Path:
+    """A run of one epoch, six steps, with its checkpoint."""
+    directory = tmp_path_factory.mktemp("runs") / "finished"
+    recipe = directory.parent / "recipe.yaml"
+    fields = {
+        "model_name_or_path": base_model,
+        "unmask": "1111",
+        "train_file": str(corpus / "train.tsv"),
+        "validation_file": str(corpus / "validation.tsv"),
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": 16,
+        "learning_rate": 1e-2,
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "output_dir": str(directory),
+    }
+    recipe.write_text(yaml.safe_dump(fields))
+    assert main([str(recipe)]) == 0
+    return directory
 
 
 def results_of(run: Path) -> dict:
@@ -143,10 +171,45 @@ def test_resuming_with_other_labels_is_refused(recipe, run, corpus, tmp_path, ca
     assert "O, B-LOC, I-LOC, B-PER, I-PER, but the training data has O, B-ORG" in capsys.readouterr().err
 
 
-def test_resuming_with_another_pattern_is_refused(recipe, capsys):
-    assert main([recipe(unmask="1111")]) == 0
-    assert main([recipe(unmask="0011"), "--resume_from_checkpoint", "true"]) == 1
-    assert "trained with layers [0, 1, 2, 3], but the recipe says [2, 3]" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"unmask": "0011"}, "layers=[0, 1, 2, 3], but the recipe means [2, 3]"),
+        ({"window": "full"}, "window=symmetric, but the recipe means full"),
+        ({"label_position": "last"}, "label_position=first, but the recipe means last"),
+        ({"max_length": 100}, "max_length=256, but the recipe means 100"),
+        ({"lora_r": 3}, "lora_r=16, but the recipe means 3"),
+        ({"use_peft": False}, "use_peft=True, but the recipe means False"),
+        ({"load_in_4bit": True}, "load_in_4bit=False, but the recipe means True"),
+    ],
+)
+def test_resuming_with_another_recipe_is_refused(recipe, finished, capsys, field, message):
+    assert main([recipe(output_dir=str(finished), resume_from_checkpoint="true", **field)]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"), [(b"short", "adapter_model.safetensors is damaged"), (None, "has no")]
+)
+def test_resuming_needs_whole_safetensors(recipe, finished, tmp_path, capsys, contents, message):
+    run = shutil.copytree(finished, tmp_path / "copy")
+    weights = next(run.glob("checkpoint-*")) / "adapter_model.safetensors"
+    torch.save(safetensors.torch.load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+    if contents:
+        weights.write_bytes(contents)
+    assert main([recipe(output_dir=str(run), resume_from_checkpoint="true")]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_checkpoint_whose_writing_was_cut_off_is_passed_over(recipe, finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "copy")
+    shutil.copytree(run / "checkpoint-6", run / "checkpoint-9")
+    (run / "checkpoint-9" / "trainer_state.json").unlink()
+    fields = {"output_dir": str(run), "num_train_epochs": 2}
+    assert main([recipe(**fields, resume_from_checkpoint="true")]) == 0
+    assert results_of(run)["steps"] == 12
+    assert main([recipe(**fields, resume_from_checkpoint=str(run / "checkpoint-9"))]) == 1
 
 
 @pytest.mark.parametrize("mistake", [{"train_file": "nothing.tsv"}, {"unmask": "00111"}])
@@ -166,7 +229,7 @@ def test_a_model_inside_the_directory_to_overwrite_is_refused(recipe, run, capsy
 
 def test_resuming_from_nothing_is_refused(recipe, capsys):
     assert main([recipe(), "--resume_from_checkpoint", "true"]) == 1
-    assert "holds no checkpoint" in capsys.readouterr().err
+    assert "holds no complete checkpoint" in capsys.readouterr().err
 
 
 def test_labels_that_the_training_data_lacks_are_counted_and_missed(recipe, run, corpus, tmp_path, capsys):
@@ -219,13 +282,75 @@ def test_a_failed_audit_stops_the_run_before_its_first_step(recipe, run, capsys,
     assert not (run / "results.json").exists()
 
 
-def test_a_full_disk_is_one_message(recipe, capsys, monkeypatch):
-    def full(self, *_, **__):
-        raise OSError(28, "No space left on device")
+# The adapter takes 0.27 MB and the optimizer's state 0.57 MB: one limit stops the first, the other the second.
+@pytest.mark.parametrize("limit", [100_000, 400_000])
+def test_a_full_disk_is_one_message_and_leaves_no_checkpoint_to_resume(recipe, run, limit):
+    code = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "from decausal.tagging.train import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, recipe()]
+    outcome = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert outcome.returncode == 1
+    assert f"error: {run / 'checkpoint-6'} could not be written, with" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert main([recipe(), "--resume_from_checkpoint", "true"]) == 1
 
-    monkeypatch.setattr("decausal.tagging.trainer.TaggingTrainer._save", full)
-    assert main([recipe()]) == 1
-    assert "No space left on device" in capsys.readouterr().err
+
+def test_training_data_without_an_entity_is_refused(recipe, tmp_path, capsys):
+    path = tmp_path / "plain.tsv"
+    path.write_text("a\tO\nhouse\tO\n\n")
+    assert main([recipe(train_file=str(path))]) == 1
+    assert "none of its 2 words is tagged as anything but O" in capsys.readouterr().err
+
+
+def test_windows_in_which_nothing_is_labelled_are_left_out_of_training(recipe, tmp_path, capsys):
+    path = tmp_path / "long_word.tsv"
+    path.write_text("a\tO\nhouse\tB-PER\nnow\tO\n\n" + "o" * 90 + "\tO\n\n")
+    fields = {"train_file": str(path), "max_length": 8, "stride": 0, "per_device_train_batch_size": 1}
+    assert main([recipe(**fields)]) == 0
+    assert "without a labelled word left out" in capsys.readouterr().out
+
+
+def test_windows_are_no_longer_than_the_model_has_positions(recipe, run, capsys):
+    assert main([recipe(max_steps=1)]) == 0
+    assert "max_length=512 is more than the 256 positions of the model" in capsys.readouterr().out
+    record = json.loads((run / "config.json").read_text())["decausal"]
+    assert record["tagging"] == {"max_length": 256, "stride": 64, "label_position": "first"}
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"report_to": "wandb"}, "report_to="),
+        ({"model_name_or_path": "nowhere/nothing"}, "model_name_or_path=nowhere/nothing: no model"),
+        ({"attn_implementation": "flash_attention_2"}, "FlashAttention2"),
+    ],
+)
+def test_what_is_not_installed_is_one_message(recipe, capsys, field, message):
+    assert main([recipe(**field)]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_ctrl_c_in_the_last_evaluation_keeps_what_was_trained(recipe, run, monkeypatch):
+    evaluate = TaggingTrainer.evaluate
+
+    def interrupted(self, *args, **kwargs):
+        os.kill(os.getpid(), signal.SIGINT)
+        return evaluate(self, *args, **kwargs)
+
+    monkeypatch.setattr(TaggingTrainer, "evaluate", interrupted)
+    assert main([recipe()]) == 0
+    assert results_of(run)["steps"] == 6
+
+
+def test_ctrl_c_before_training_is_one_message(recipe, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("decausal.tagging.train.build_model", interrupted)
+    assert main([recipe()]) == 130
+    assert "stopped by SIGINT" in capsys.readouterr().err
 
 
 def test_a_sentence_longer_than_the_limit_is_scored_word_by_word(recipe, run, tmp_path):

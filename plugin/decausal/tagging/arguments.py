@@ -1,10 +1,11 @@
 """The recipe: one flat YAML of transformers', TRL's and our few fields, each of which the command line can override."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import yaml
 from transformers import TrainingArguments
@@ -47,7 +48,9 @@ class TaggingArguments:
     max_length: int = field(
         default=512, metadata={"help": "Longest input in sub-words; longer sentences become overlapping windows."}
     )
-    stride: int = field(default=128, metadata={"help": "Overlap of such windows in sub-words."})
+    stride: int | None = field(
+        default=None, metadata={"help": "Overlap of such windows in sub-words; by default a quarter of max_length."}
+    )
     label_position: Literal["first", "last"] = field(
         default="first",
         metadata={"help": "Sub-word of a word that carries its label; the last lets a causal layer see the word.",
@@ -69,6 +72,8 @@ class TaggingArguments:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: give at least 1, or leave it out.")
+        if self.stride is None:
+            self.stride = self.max_length // 4
         if self.scope != "all":
             raise ValueError(f'scope={self.scope!r}: the one scope of this version is "all".')
         if self.dataset_name is None and self.train_file is None:
@@ -104,6 +109,41 @@ class TaggingTrainingArguments(TrainingArguments):
     metric_for_best_model: str | None = field(default="f1", metadata={"help": "What is best."})
     train_sampling_strategy: str = field(default="group_by_length", metadata={"help": "Sampler for training."})
 
+    def __post_init__(self) -> None:
+        known = ("f1", "precision", "recall", "accuracy", "loss")
+        if str(self.metric_for_best_model).removeprefix("eval_") not in known:
+            raise ValueError(f"metric_for_best_model={self.metric_for_best_model!r}: choose one of {', '.join(known)}.")
+        if self.eval_strategy == "no":
+            self.load_best_model_at_end = False
+        super().__post_init__()  # type: ignore[no-untyped-call]
+
+
+class RecipeParser(TrlParser):  # type: ignore[misc]
+    """TRL's parser, whose refusals are one message."""
+
+    def __init__(self) -> None:
+        super().__init__((TaggingArguments, TaggingModelConfig, TaggingTrainingArguments), allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises what argparse would print below its usage, which for a recipe is two hundred lines."""
+        raise ValueError(message)
+
+    def check(self, recipe: str, fields: dict[str, Any], overrides: Sequence[str]) -> None:
+        """Refuses a name that is no field.
+
+        Raises:
+            ValueError: names it and the nearest field.
+        """
+        known = {action.dest for action in self._actions} | {"env"}
+        flags = [flag.partition("=")[0] for flag in overrides if flag.startswith("--")]
+        for place, name in [
+            *((recipe, name) for name in fields if name not in known),
+            *(("command line", flag) for flag in flags if flag not in self._option_string_actions),
+        ]:
+            close = get_close_matches(name.removeprefix("--"), known, n=1)
+            hint = f": did you mean {close[0]!r}?" if close else "."
+            raise ValueError(f"{place}: unknown field {name!r}{hint}")
+
 
 def parse_recipe(arguments: Sequence[str]) -> tuple[TaggingArguments, TaggingModelConfig, TaggingTrainingArguments]:
     """The recipe that a command line names, with the fields that it overrides.
@@ -117,13 +157,12 @@ def parse_recipe(arguments: Sequence[str]) -> tuple[TaggingArguments, TaggingMod
     if not arguments or arguments[0].startswith("--"):
         raise ValueError("give a recipe first: python -m decausal.tagging.train RECIPE.yaml [--field value ...]")
     recipe, *overrides = arguments
-    fields = read_recipe(Path(recipe))
-    parser = TrlParser((TaggingArguments, TaggingModelConfig, TaggingTrainingArguments))
-    known = {action.dest for action in parser._actions} | {"env"}
-    for name in fields:
-        if name not in known:
-            raise ValueError(f"{recipe}: unknown field {name!r}{_suggestion(name, known)}.")
-    tagging, model, training = parser.parse_args_and_config(["--config", recipe, *overrides])
+    parser = RecipeParser()
+    parser.check(recipe, read_recipe(Path(recipe)), overrides)
+    try:
+        tagging, model, training = parser.parse_args_and_config(["--config", recipe, *overrides])
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{recipe}: {error}") from error
     return tagging, model, training
 
 
@@ -131,19 +170,19 @@ def read_recipe(path: Path) -> dict[str, Any]:
     """A recipe's fields as YAML reads them.
 
     Raises:
-        ValueError: the file is missing or no YAML mapping.
+        ValueError: the file is missing, no YAML mapping, or has a field twice.
     """
     if not path.is_file():
         raise ValueError(f"{path}: there is no such recipe.")
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        fields, tree = yaml.safe_load(text), yaml.compose(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no YAML: {error}") from error
     if not isinstance(fields, dict):
-        raise ValueError(f"{path} holds {type(fields).__name__}; a recipe is a mapping of fields to values.")
+        found = "nothing" if fields is None else type(fields).__name__
+        raise ValueError(f"{path} holds {found}; a recipe is a mapping of fields to values.")
+    for name, count in Counter(key.value for key, _ in tree.value).items():
+        if count > 1:
+            raise ValueError(f"{path}: the field {name!r} stands there {count} times: keep one.")
     return fields
-
-
-def _suggestion(name: str, known: set[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,15 +1,23 @@
 """A token classifier on a causal language model: quantised, unmasked, prepared, and given LoRA, in this order."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from peft import PeftModel, get_peft_model, prepare_model_for_kbit_training
 from torch import nn
-from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from trl import get_peft_config, get_quantization_config
 
 from decausal._attach import RECORD, unmask
-from decausal._checkpoint import HEAD_NAMES, cast_head_input, make_record, token_classification_class
+from decausal._checkpoint import (
+    ADAPTER_CONFIG,
+    HEAD_NAMES,
+    cast_head_input,
+    check_weights,
+    make_record,
+    token_classification_class,
+)
 from decausal._layers import find_decoder_stack, is_encoder, text_config
 from decausal._pattern import LayerPattern, format_layers
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
@@ -41,13 +49,19 @@ def build_model(
         ValueError: the pattern does not fit the model, or LoRA is asked to target the head.
         UnsupportedModelError: the pattern cannot be applied to this model.
     """
-    config = _configure(model_config, labels, pad_token_id)
+    config = read_config(model_config)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: i for i, label in enumerate(labels)}
+    if config.get_text_config().pad_token_id is None:
+        config.get_text_config().pad_token_id = pad_token_id
     pattern = LayerPattern.parse(tagging.unmask)
     record = make_record(config, pattern, tagging.window)
     model_class = token_classification_class(config)
     config.architectures = [model_class.__name__]
     record["tagging"] = {name: getattr(tagging, name) for name in ("max_length", "stride", "label_position")}
     record["add_prefix_space"] = tagging.add_prefix_space
+    if Path(str(model_config.model_name_or_path)).is_dir():
+        check_weights(Path(str(model_config.model_name_or_path)))
     model: PreTrainedModel = model_class.from_pretrained(
         model_config.model_name_or_path,
         config=config,
@@ -64,6 +78,35 @@ def build_model(
     if model_config.load_in_4bit or model_config.load_in_8bit:
         raise ValueError("use_peft=false trains all weights, but quantised ones cannot be trained: drop load_in_4bit.")
     return model
+
+
+def read_config(model_config: TaggingModelConfig) -> PreTrainedConfig:
+    """The configuration of the base model.
+
+    Raises:
+        OSError: neither a directory nor a model that the hub delivers.
+        ValueError: the directory holds an adapter, or no model.
+    """
+    name = str(model_config.model_name_or_path)
+    if (Path(name) / ADAPTER_CONFIG).is_file():
+        raise ValueError(
+            f"model_name_or_path={name} holds an adapter, and training begins with a base model: give the one that "
+            f"the adapter was trained on, or go on with that run by --resume_from_checkpoint true."
+        )
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            name, revision=model_config.model_revision, trust_remote_code=model_config.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        kind = "directory" if Path(name).is_dir() else "model on this machine or the hub"
+        raise type(error)(f"model_name_or_path={name}: no {kind} that can be read: {error}") from error
+    return config
+
+
+def longest_input(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast) -> int:
+    """How many sub-words the model takes: positions that it was built with, or fewer if the tokenizer knows better."""
+    positions: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
 
 
 def head_of(model: nn.Module) -> nn.Linear:
@@ -87,20 +130,6 @@ def describe_parameters(model: nn.Module) -> str:
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         total = sum(p.numel() for p in model.parameters())
     return f"{trainable:,} of {total:,} parameters trained ({100 * trainable / total:.2f} %)"
-
-
-def _configure(model_config: TaggingModelConfig, labels: Sequence[str], pad_token_id: int | None) -> PreTrainedConfig:
-    config: PreTrainedConfig = AutoConfig.from_pretrained(
-        model_config.model_name_or_path,
-        revision=model_config.model_revision,
-        trust_remote_code=model_config.trust_remote_code,
-        num_labels=len(labels),
-        id2label=dict(enumerate(labels)),
-        label2id={label: i for i, label in enumerate(labels)},
-    )
-    if config.get_text_config().pad_token_id is None:
-        config.get_text_config().pad_token_id = pad_token_id
-    return config
 
 
 def _quantization(model_config: TaggingModelConfig) -> BitsAndBytesConfig | None:
@@ -137,6 +166,14 @@ def _with_lora(
     cast_head_input(model)
     adapted: nn.Module = get_peft_model(model, config, revision=model_config.model_revision)
     return adapted
+
+
+def describe_processes(training: TaggingTrainingArguments) -> str:
+    """What the run really is: how many processes, under which strategy, on which kind of device."""
+    strategy = training.distributed_state.distributed_type
+    if training.world_size == 1:
+        return f"one process on {training.device}"
+    return f"{training.world_size} processes ({strategy.value}) on {training.device.type}"
 
 
 def describe_layers(model: nn.Module, pattern: str) -> str:

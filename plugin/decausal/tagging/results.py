@@ -120,7 +120,6 @@ def save_results(results: dict[str, Any], directory: Path) -> None:
         directory: the run's output directory.
     """
     text = json.dumps(results, indent=1, default=str, ensure_ascii=False)
-    (directory / RESULTS).write_text(text + "\n", encoding="utf-8")
     draw_curves(results["log"], directory / CURVES)
     card = _CARD.render(
         name=directory.name,
@@ -135,6 +134,7 @@ def save_results(results: dict[str, Any], directory: Path) -> None:
         **{key: results[key] for key in ("layers", "scores", "seed", "parameters", "steps", "seconds", "audit")},
     )
     (directory / CARD).write_text(card, encoding="utf-8")
+    (directory / RESULTS).write_text(text + "\n", encoding="utf-8")  # last: where it is, the run is complete
 
 
 def draw_curves(log: list[dict[str, float]], path: Path) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import datasets
 from transformers import PreTrainedTokenizerFast
 
-from decausal.tagging.align import AlignReport, align
+from decausal._errors import DataError
+from decausal.tagging.align import IGNORE_INDEX, AlignReport, align
 from decausal.tagging.arguments import TaggingArguments
 from decausal.tagging.data import ReadReport, read_dataset, read_sentences
 
@@ -54,7 +55,13 @@ class Corpus:
             else:
                 continue
             sentences[name] = found.select(range(min(limit, len(found)))) if limit else found
-        return cls(sentences, reports)
+        corpus = cls(sentences, reports)
+        if corpus.labels == ["O"]:
+            raise DataError(
+                f"{reports['train'].source}: none of its {reports['train'].tokens:,} words is tagged as anything "
+                f"but O; is it the right column?"
+            )
+        return corpus
 
     @property
     def labels(self) -> list[str]:
@@ -82,10 +89,12 @@ class Split:
     Attributes:
         sentences: the columns `tokens` and `tags`, IOB2.
         windows: the columns that `align` makes.
+        num_left_out: windows in which no word is labelled, left out of training.
     """
 
     sentences: datasets.Dataset
     windows: datasets.Dataset
+    num_left_out: int = 0
 
     @classmethod
     def of(
@@ -94,7 +103,7 @@ class Split:
         tokenizer: PreTrainedTokenizerFast,
         labels: list[str],
         tagging: TaggingArguments,
-        sort: bool = False,
+        training: bool = False,
     ) -> "Split":
         """Cut the sentences into windows.
 
@@ -104,8 +113,13 @@ class Split:
             labels: the label names, in the order of their ids. Another tag is learned as `O`, and still counts in the
                 scores.
             tagging: how long windows are, and where labels sit.
-            sort: longest window first, so that batches in this order are hardly padded.
+            training: leave out windows in which no word is labelled, from which nothing can be learned. Otherwise all
+                are kept, longest first, so that batches in this order are hardly padded.
+
+        Raises:
+            DataError: no window has a labelled word.
         """
+        assert tagging.stride is not None, "set when the arguments were made"
         label2id = {label: i for i, label in enumerate(labels)}
         columns = align(
             sentences["tokens"],
@@ -117,12 +131,20 @@ class Split:
             label_position=tagging.label_position,
         )
         windows = datasets.Dataset.from_dict(dict(columns))
-        if sort:
-            lengths = [len(ids) for ids in columns["input_ids"]]
-            windows = windows.select(sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True))
+        if training:
+            labelled = [i for i, row in enumerate(columns["labels"]) if any(label != IGNORE_INDEX for label in row)]
+            if not labelled:
+                raise DataError("no word of the training data has a sub-word: does the tokenizer know its characters?")
+            return cls(sentences, windows.select(labelled), num_left_out=len(windows) - len(labelled))
+        lengths = [len(ids) for ids in columns["input_ids"]]
+        windows = windows.select(sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True))
         return cls(sentences, windows)
 
     @property
     def report(self) -> AlignReport:
         """The counts of the windows."""
         return AlignReport.of(self.windows)
+
+    def __str__(self) -> str:
+        left_out = f", {self.num_left_out:,} without a labelled word left out" if self.num_left_out else ""
+        return f"{self.report}{left_out}"

@@ -1,9 +1,8 @@
 """`accelerate launch -m decausal.tagging.train RECIPE.yaml [--field value ...]`: annotated words in, a tagger out."""
 
-import shutil
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +11,26 @@ import transformers
 from safetensors import SafetensorError
 from torch import nn
 from transformers import DataCollatorForTokenClassification, EarlyStoppingCallback, PreTrainedTokenizerFast, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from decausal._audit import AuditReport, audit
-from decausal._checkpoint import make_record, read_record
-from decausal._errors import CheckpointError, UnsupportedModelError
+from decausal._checkpoint import make_record
+from decausal._errors import UnsupportedModelError
 from decausal._layers import is_encoder, text_config
 from decausal._tokenizer import load_tokenizer
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments, parse_recipe
 from decausal.tagging.interrupt import StopOnSignal
-from decausal.tagging.model import build_model, describe_layers, describe_parameters
-from decausal.tagging.results import CARD, CURVES, RESULTS, describe, environment, save_results
+from decausal.tagging.model import (
+    build_model,
+    describe_layers,
+    describe_parameters,
+    describe_processes,
+    longest_input,
+    read_config,
+)
+from decausal.tagging.outputs import check_resumed, checkpoint_to_resume, remove_run, writing
+from decausal.tagging.results import describe, environment, save_results
 from decausal.tagging.splits import Corpus, Split
 from decausal.tagging.trainer import TaggingTrainer
-
-_MARKS_OF_A_RUN = ("checkpoint-*", "training_args.bin", RESULTS)
-_FILES_OF_A_RUN = (
-    *_MARKS_OF_A_RUN,
-    "adapter_*",
-    "model*.safetensors*",
-    "config.json",
-    "tokenizer*.json",
-    "chat_template.jinja",
-    CARD,
-    CURVES,
-)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,9 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
     """
     try:
         results = train(*parse_recipe(sys.argv[1:] if arguments is None else arguments))
-    except (ValueError, TypeError, OSError, FloatingPointError, SafetensorError) as error:
+    except (ValueError, TypeError, OSError, ImportError, FloatingPointError, SafetensorError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped by SIGINT; nothing was saved that was not saved before.", file=sys.stderr)
+        return 130
     return 0 if results else 130
 
 
@@ -70,21 +67,14 @@ def train(
     """
     started = time.time()
     output = Path(training.output_dir)
-    checkpoint = _checkpoint_to_resume(output, tagging, training)
+    checkpoint = checkpoint_to_resume(tagging, model_config, training)
     set_seed(training.seed)
+    config = read_config(model_config)
+    make_record(config, tagging.unmask, tagging.window)  # a pattern that does not fit is better known at once
     corpus = Corpus.read(tagging)
     labels = corpus.labels
     for warning in corpus.warnings():
         _say(f"warning: {warning}")
-    if checkpoint is not None:
-        _check_resumed(Path(checkpoint), labels, tagging)
-    if tagging.overwrite_output_dir and Path(str(model_config.model_name_or_path)).resolve().is_relative_to(
-        output.resolve()
-    ):
-        raise CheckpointError(
-            f"model_name_or_path={model_config.model_name_or_path} lies in output_dir={output}, which "
-            f"--overwrite_output_dir would delete: choose another --output_dir."
-        )
     tokenizer = load_tokenizer(
         str(model_config.model_name_or_path),
         add_prefix_space=tagging.add_prefix_space,
@@ -92,16 +82,21 @@ def train(
         trust_remote_code=model_config.trust_remote_code,
     )
     tokenizer.padding_side = "right"
+    if (limit := longest_input(config, tokenizer)) < tagging.max_length:
+        _say(f"max_length={tagging.max_length} is more than the {limit} positions of the model: windows are of {limit}")
+        tagging = replace(tagging, max_length=limit, stride=min(tagging.stride or 0, limit // 4))
+    if checkpoint is not None:
+        check_resumed(checkpoint, labels, tagging, model_config)
     splits = {
-        name: Split.of(found, tokenizer, labels, tagging, sort=name != "train")
+        name: Split.of(found, tokenizer, labels, tagging, training=name == "train")
         for name, found in corpus.sentences.items()
     }
-    lines = {name: f"{corpus.reports[name]}; used as {split.report}" for name, split in splits.items()}
+    lines = {name: f"{corpus.reports[name]}; used as {split}" for name, split in splits.items()}
     for name, line in lines.items():
         _say(f"{name}: {line}")
     model = build_model(tagging, model_config, training, labels, tokenizer.pad_token_id)
     parameters, layers = describe_parameters(model), describe_layers(model, tagging.unmask)
-    _say(f"{training.world_size} process(es), {training.distributed_state.distributed_type.value} on {training.device}")
+    _say(describe_processes(training))
     _say(f"{type(model).__name__}: {parameters}")
     _say(layers)
     if training.device.type == "cuda" and not training.deepspeed and not training.fsdp:
@@ -110,13 +105,14 @@ def train(
     interrupt = StopOnSignal()
     trainer = _trainer(model, tokenizer, splits, tagging, training, interrupt)
     if tagging.overwrite_output_dir and checkpoint is None and trainer.is_world_process_zero():
-        _remove_run(output)
+        remove_run(output)
     trainer.accelerator.wait_for_everyone()
-    outcome = trainer.train(resume_from_checkpoint=checkpoint)
-    if interrupt.received:
+    outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if interrupt.received and trainer.state.global_step < trainer.state.max_steps:
         _say(f"stopped by {interrupt.received.name}; go on with the same command and --resume_from_checkpoint true")
         return {}
-    trainer.save_model()
+    with writing(output):
+        trainer.save_model()
     scores = {name: trainer.score(split) for name, split in splits.items() if name != "train"}
     results = {
         "scores": {name: value.to_dict() for name, value in scores.items()},
@@ -139,7 +135,8 @@ def train(
         **environment(),
     }
     if trainer.is_world_process_zero():
-        save_results(results, output)
+        with writing(output):
+            save_results(results, output)
         for name, value in scores.items():
             _say(f"{name}: {describe(value)}")
     return results
@@ -167,65 +164,27 @@ def _trainer(
 ) -> TaggingTrainer:
     callbacks: list[transformers.TrainerCallback] = [interrupt]
     if "validation" not in splits:
-        _say("warning: there is no validation data, so the last weights are kept, not the best ones.")
+        _say(
+            "warning: there is no validation data, so the last weights are kept, not the best ones"
+            + (", and early_stopping_patience has no effect." if tagging.early_stopping_patience else ".")
+        )
         training.eval_strategy = transformers.IntervalStrategy.NO
         training.load_best_model_at_end = False
     elif tagging.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(tagging.early_stopping_patience))
     training.label_names = ["labels"]
-    return TaggingTrainer(
-        model=model,
-        args=training,
-        train_dataset=splits["train"].windows,
-        validation=splits.get("validation"),
-        data_collator=DataCollatorForTokenClassification(tokenizer, pad_to_multiple_of=tagging.pad_to_multiple_of),
-        processing_class=tokenizer,
-        callbacks=callbacks,
-    )
-
-
-def _checkpoint_to_resume(output: Path, tagging: TaggingArguments, training: TaggingTrainingArguments) -> str | None:
-    """The checkpoint to resume from; refuses a directory that holds another run."""
-    wanted = training.resume_from_checkpoint
-    last: str | None = get_last_checkpoint(str(output)) if output.is_dir() else None
-    if wanted is None or str(wanted).lower() == "false":
-        if output.is_dir() and any(output.iterdir()) and not tagging.overwrite_output_dir:
-            raise CheckpointError(
-                f"output_dir={output} is not empty and is left alone. Resume that run with --resume_from_checkpoint "
-                f"true, replace it with --overwrite_output_dir true, or choose another --output_dir."
-            )
-        return None
-    checkpoint = last if str(wanted).lower() == "true" else str(wanted)
-    if checkpoint is None or not Path(checkpoint).is_dir():
-        raise CheckpointError(f"resume_from_checkpoint={wanted}: {checkpoint or output} holds no checkpoint.")
-    return checkpoint
-
-
-def _remove_run(output: Path) -> None:
-    """Delete what an earlier run left, lest its adapter, say, be taken for a part of the new run."""
-    if not any(found for pattern in _MARKS_OF_A_RUN for found in output.glob(pattern)):
-        return
-    for pattern in _FILES_OF_A_RUN:
-        for path in output.glob(pattern):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _check_resumed(checkpoint: Path, labels: list[str], tagging: TaggingArguments) -> None:
-    config = transformers.AutoConfig.from_pretrained(checkpoint)
-    saved = [config.id2label[i] for i in range(len(config.id2label))]
-    if saved != labels:
-        raise CheckpointError(
-            f"{checkpoint} was trained for the labels {', '.join(saved)}, but the training data has "
-            f"{', '.join(labels)}: resume with the data that the run began with, or begin a new run."
+    try:
+        return TaggingTrainer(
+            model=model,
+            args=training,
+            train_dataset=splits["train"].windows,
+            validation=splits.get("validation"),
+            data_collator=DataCollatorForTokenClassification(tokenizer, pad_to_multiple_of=tagging.pad_to_multiple_of),
+            processing_class=tokenizer,
+            callbacks=callbacks,
         )
-    record = read_record(config, checkpoint)
-    wanted = make_record(config, tagging.unmask, tagging.window)
-    for name in ("layers", "window"):
-        if record[name] != wanted[name]:
-            raise CheckpointError(
-                f"{checkpoint} was trained with {name} {record[name]}, but the recipe says {wanted[name]}: resume with "
-                f'unmask="{record["unmask"]}" and window="{record["window"]}", or begin a new run.'
-            )
+    except RuntimeError as error:  # report_to names a service that is not installed
+        raise ValueError(f"report_to={training.report_to}: {error}") from error
 
 
 def _say(message: object) -> None:

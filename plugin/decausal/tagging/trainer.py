@@ -1,5 +1,6 @@
 """transformers' Trainer for tags: the loss is a mean over labelled words, evaluation scores whole sentences."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,11 @@ from peft import PeftModel
 from torch import Tensor
 from torch.utils.data import SequentialSampler
 from transformers import EvalPrediction, Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from decausal.tagging.align import IGNORE_INDEX, merge_predictions
 from decausal.tagging.metrics import Scores, score
+from decausal.tagging.outputs import writing
 from decausal.tagging.splits import Split
 
 
@@ -74,8 +77,8 @@ class TaggingTrainer(Trainer):
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss of step {self.state.global_step + 1} is {loss.item()}: lower learning_rate "
-                f"({self.args.learning_rate}), or train in bf16 or float32 instead of fp16. Checkpoints saved so far "
-                f"are in {self.args.output_dir}."
+                f"({self.args.learning_rate}), or train in bf16 or float32 instead of fp16. What was saved "
+                f"before is in {self.args.output_dir}."
             )
         return loss
 
@@ -90,6 +93,11 @@ class TaggingTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model)
         base = model.get_base_model() if isinstance(model, PeftModel) else model
         base.config.save_pretrained(output_dir or self.args.output_dir)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        directory = Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        with writing(directory):
+            super()._save_checkpoint(*args, **kwargs)
 
     def _score_validation(self, prediction: EvalPrediction) -> dict[str, float]:
         assert self.validation is not None
