@@ -1,8 +1,7 @@
 """`decausal ...`: the command line. Heavy imports wait until a command needs them."""
 
 import json
-import os
-import sys
+import signal
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -45,10 +44,21 @@ def train(
     ] = None,
 ) -> None:
     """Train a tagger: accelerate launch [--config_file LAUNCH] -m decausal.tagging.train RECIPE [--field value ...]."""
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
     launcher = ["--config_file", str(launch)] if launch else []
     module = ["-m", "decausal.tagging.train", str(recipe), *context.args]
-    # In place of this process, so that signals reach the launcher.
-    os.execv(sys.executable, [sys.executable, "-m", "accelerate.commands.launch", *launcher, *module])
+    # The run saves a checkpoint on Ctrl-C, which it hears itself; its launcher is to wait for that, not to die first.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda number, _: _to_children(number))
+    launch_command(launch_command_parser().parse_args(["--quiet", *launcher, *module]))
+
+
+def _to_children(number: int) -> None:
+    import psutil
+
+    for child in psutil.Process().children():
+        child.send_signal(number)
 
 
 @app.command()

@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -96,9 +98,28 @@ def test_the_command_line_launches_a_run_with_a_launch_file(recipe, tmp_path):
     assert json.loads((tmp_path / "run" / "results.json").read_text())["unmask"] == "0011"
 
 
-def test_the_command_line_passes_a_failed_runs_status_on(recipe, tmp_path):
-    command = [sys.executable, "-m", "decausal.cli", "train", recipe(), "--unmsak", "0011"]
-    assert subprocess.run(command, timeout=240, check=False).returncode == 1
+def test_the_command_line_ends_with_the_runs_one_message(recipe):
+    command = [sys.executable, "-W", "ignore", "-m", "decausal.cli", "train", recipe(), "--unmsak", "0011"]
+    outcome = subprocess.run(command, timeout=240, check=False, capture_output=True, text=True)
+    assert outcome.returncode == 1
+    assert "did you mean 'unmask'?" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_line_waits_until_a_stopped_run_is_saved(recipe, tmp_path, number):
+    fields = ["--num_train_epochs", "100", "--logging_steps", "1", "--eval_strategy", "no"]
+    command = [sys.executable, "-u", "-W", "ignore", "-m", "decausal.cli", "train", recipe(), *fields]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, start_new_session=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}, **pipes) as run:
+        next(line for line in run.stdout if "'loss'" in line)
+        # Ctrl-C reaches every process of the terminal, a scheduler's SIGTERM may reach the launcher alone.
+        (os.killpg if number == signal.SIGINT else os.kill)(run.pid, number)
+        rest, errors = run.communicate(timeout=240)
+    assert run.returncode == 1
+    assert f"stopped by {number.name}; go on with the same command and --resume_from_checkpoint true" in rest
+    assert "Traceback" not in errors
+    assert next((tmp_path / "run").glob("checkpoint-*/trainer_state.json"))
 
 
 def test_the_command_line_audits_a_saved_run(checkpoint):
