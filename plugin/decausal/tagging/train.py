@@ -82,26 +82,32 @@ def train(
         trust_remote_code=model_config.trust_remote_code,
     )
     tokenizer.padding_side = "right"
-    if (limit := longest_input(config, tokenizer)) < tagging.max_length:
-        _say(f"max_length={tagging.max_length} is more than the {limit} positions of the model: windows are of {limit}")
-        tagging = replace(tagging, max_length=limit, stride=min(tagging.stride or 0, limit // 4))
+    tagging = _fit_windows(tagging, longest_input(config, tokenizer))
     if checkpoint is not None:
         check_resumed(checkpoint, labels, tagging, model_config)
     splits = {
         name: Split.of(found, tokenizer, labels, tagging, training=name == "train")
         for name, found in corpus.sentences.items()
     }
-    lines = {name: f"{corpus.reports[name]}; used as {split}" for name, split in splits.items()}
-    for name, line in lines.items():
+    facts: dict[str, Any] = {
+        "unmask": tagging.unmask,
+        "labels": labels,
+        "data_lines": {name: f"{corpus.reports[name]}; used as {split}" for name, split in splits.items()},
+        "data": {name: asdict(value) for name, value in corpus.reports.items()},
+        "windows": {name: asdict(split.report) for name, split in splits.items()},
+        "recipe": {**asdict(tagging), **asdict(model_config)},
+    }
+    for name, line in facts["data_lines"].items():
         _say(f"{name}: {line}")
     model = build_model(tagging, model_config, training, labels, tokenizer.pad_token_id)
-    parameters, layers = describe_parameters(model), describe_layers(model, tagging.unmask)
+    facts |= {"parameters": describe_parameters(model), "layers": describe_layers(model, tagging.unmask)}
     _say(describe_processes(training))
-    _say(f"{type(model).__name__}: {parameters}")
-    _say(layers)
+    _say(f"{type(model).__name__}: {facts['parameters']}")
+    _say(facts["layers"])
     if training.device.type == "cuda" and not training.deepspeed and not training.fsdp:
         model.to(training.device)  # the audit is to run on the kernels that will train
     report = _audited(model, tagging.unmask)
+    facts["audit"] = str(report) if report else "an encoder, which sees both sides"
     interrupt = StopOnSignal()
     trainer = _trainer(model, tokenizer, splits, tagging, training, interrupt)
     if tagging.overwrite_output_dir and checkpoint is None and trainer.is_world_process_zero():
@@ -113,28 +119,33 @@ def train(
         return {}
     with writing(output):
         trainer.save_model()
+    return _finish(trainer, splits, started, facts | {"train_seconds": round(outcome.metrics["train_runtime"], 1)})
+
+
+def _fit_windows(tagging: TaggingArguments, limit: int) -> TaggingArguments:
+    """The arguments with windows that the model can take."""
+    if tagging.max_length <= limit:
+        return tagging
+    _say(f"max_length={tagging.max_length} is more than the {limit} positions of the model: windows are of {limit}")
+    return replace(tagging, max_length=limit, stride=min(tagging.stride or 0, limit // 4))
+
+
+def _finish(trainer: TaggingTrainer, splits: dict[str, Split], started: float, facts: dict[str, Any]) -> dict[str, Any]:
+    """Score every split but the training data; save and return all that is known of the run."""
     scores = {name: trainer.score(split) for name, split in splits.items() if name != "train"}
     results = {
         "scores": {name: value.to_dict() for name, value in scores.items()},
-        "unmask": tagging.unmask,
-        "layers": layers,
-        "audit": str(report) if report else "an encoder, which sees both sides",
-        "labels": labels,
-        "data_lines": lines,
-        "data": {name: asdict(value) for name, value in corpus.reports.items()},
-        "windows": {name: asdict(split.report) for name, split in splits.items()},
-        "parameters": parameters,
-        "recipe": {**asdict(tagging), **asdict(model_config)},
-        "training": training.to_dict(),  # type: ignore[no-untyped-call]
-        "seed": training.seed,
+        **facts,
+        "training": trainer.args.to_dict(),
+        "seed": trainer.args.seed,
         "epochs": trainer.state.epoch,
         "steps": trainer.state.global_step,
         "log": trainer.state.log_history,
-        "train_seconds": round(outcome.metrics["train_runtime"], 1),
         "seconds": round(time.time() - started, 1),
         **environment(),
     }
     if trainer.is_world_process_zero():
+        output = Path(str(trainer.args.output_dir))
         with writing(output):
             save_results(results, output)
         for name, value in scores.items():
