@@ -1,9 +1,11 @@
 """`decausal ...`: the command line. Heavy imports wait until a command needs them."""
 
 import json
+import re
 import signal
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -23,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
+_UNLIMITED = 10_000  # characters a line
 
 _Columns = Annotated[str | None, typer.Option(help='Word and tag column, such as "0,-1", or keys of JSON lines.')]
 _Separator = Annotated[str | None, typer.Option(help="What divides columns, if not tabs or blanks.")]
@@ -75,7 +78,11 @@ def audit(
     _quiet()
     from decausal._audit import audit as run_audit
 
-    report = run_audit(_model_to_audit(model, unmask, attn_implementation), unmask)
+    loaded = _model_to_audit(model, unmask, attn_implementation)
+    if encoder := _encoder_type(loaded, unmask):
+        typer.echo(f"{model}: an encoder (model_type={encoder!r}), which sees both sides; it has no pattern to audit.")
+        return
+    report = run_audit(loaded, unmask)
     _print_audit(report)
     raise typer.Exit(0 if report.ok else 1)
 
@@ -100,22 +107,26 @@ def evaluate(
 ) -> None:
     """Score a saved tagger on annotated sentences."""
     _quiet()
+    from decausal.tagging.data import read_sentences
     from decausal.tagging.predict import Tagger
 
-    scores = Tagger.from_pretrained(checkpoint, batch_size=batch_size, device_map=_device_map()).evaluate(
+    sentences, report = read_sentences(
         test_file, columns=columns, separator=separator, file_format=file_format, tag_scheme=tag_scheme
     )
+    typer.echo(report, err=True)
+    tagger = Tagger.from_pretrained(checkpoint, batch_size=batch_size, device_map=_device_map())
+    scores = tagger.score(sentences, report.source)
     if as_json:
         typer.echo(json.dumps(scores.to_dict(), indent=1))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("", "precision", "recall", "F1", "entities")
     rows = {"all (strict)": scores.strict, **scores.types, "all (conlleval)": scores.conlleval}
-    for name, row in rows.items():
-        table.add_row(name, f"{row.precision:.2f}", f"{row.recall:.2f}", f"{row.f1:.2f}", str(row.support))
-    Console().print(table)
+    _print_table(
+        ("", "precision", "recall", "F1", "entities"),
+        [
+            (name, f"{row.precision:.2f}", f"{row.recall:.2f}", f"{row.f1:.2f}", str(row.support))
+            for name, row in rows.items()
+        ],
+    )
     typer.echo(f"accuracy {scores.accuracy:.2f}")
 
 
@@ -129,12 +140,19 @@ def predict(
     file_format: _FileFormat = None,
     batch_size: _BatchSize = 32,
 ) -> None:
-    """Tag words: one sentence a line, CoNLL columns, or JSON lines."""
+    """Tag words: one sentence a line, CoNLL columns, or JSON lines. Only what must be columns is read as such."""
     _quiet()
     from decausal.tagging.data import read_words
     from decausal.tagging.predict import Tagger
 
-    words = read_words(source, columns=columns, separator=separator, file_format=file_format)
+    words, found_format = read_words(source, columns=columns, separator=separator, file_format=file_format)
+    size = f"{sum(map(bool, words)):,} sentences, {sum(map(len, words)):,} words"
+    hint = "" if file_format else "; --file_format reads it otherwise"
+    typer.echo(f"{'standard input' if source == '-' else source} ({found_format}): {size}{hint}", err=True)
+    if output == "conll":
+        _check_columns(words)
+        # Columns end each sentence with a blank line, and have no way to say that it is empty.
+        words = [sentence for sentence in words if sentence]
     tagger = Tagger.from_pretrained(checkpoint, batch_size=batch_size, device_map=_device_map())
     types = sorted({label[2:] for label in tagger.labels if label != "O"})
     writers: dict[str, Callable[[TaggedSentence], str]] = {
@@ -150,16 +168,17 @@ def main() -> None:
     """Run the command line; errors that a user can act on become one message and exit status 1."""
     try:
         app()
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from None
 
 
 def _quiet() -> None:
-    """Leave the screen to the results: no bars, reports or deprecations of loading."""
+    """Leave the screen to the results: no bars, reports or deprecations of loading, and a warning is one line."""
     from transformers.utils import logging
 
     warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.showwarning = lambda message, *_, **__: typer.echo(f"warning: {message}", err=True)
     logging.disable_progress_bar()
     logging.set_verbosity_error()
 
@@ -168,6 +187,7 @@ def _model_to_audit(path: str, unmask: str | None, attn_implementation: str | No
     from transformers import AutoModel
 
     import decausal
+    from decausal._checkpoint import check_weights
 
     if Path(path).is_dir() and '"decausal"' in _config_text(Path(path)):
         loaded: nn.Module = decausal.load(path, attn_implementation=attn_implementation, device_map=_device_map())[0]
@@ -176,12 +196,34 @@ def _model_to_audit(path: str, unmask: str | None, attn_implementation: str | No
         raise ValueError(
             f"{path} holds an adapter that records no pattern: its run was causal, or not made by decausal."
         )
-    model: nn.Module = AutoModel.from_pretrained(
-        path, attn_implementation=attn_implementation, use_safetensors=True, device_map=_device_map()
-    )
+    if Path(path).is_dir():
+        if not (Path(path) / "config.json").is_file():
+            raise decausal.CheckpointError(f"{path} is no model directory: there is no config.json in it.")
+        check_weights(Path(path))
+    try:
+        model: nn.Module = AutoModel.from_pretrained(
+            path, attn_implementation=attn_implementation, use_safetensors=True, device_map=_device_map()
+        )
+    except Exception as error:  # transformers, safetensors and the hub each raise their own
+        raise decausal.CheckpointError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from error
     if unmask is not None:
         decausal.unmask(model, unmask)
     return model
+
+
+def _encoder_type(model: "nn.Module", unmask: str | None) -> str | None:
+    """The model type of an encoder, refused if anything is to be unmasked; None for a decoder."""
+    from transformers import PreTrainedModel
+
+    from decausal import LayerPattern, UnsupportedModelError
+    from decausal._layers import encoder_message, is_encoder, text_config
+
+    config = text_config(next(module for module in model.modules() if isinstance(module, PreTrainedModel)))
+    if not is_encoder(config):
+        return None
+    if unmask is not None and LayerPattern.parse(unmask).text != "none":
+        raise UnsupportedModelError(encoder_message(config))
+    return str(config.model_type)
 
 
 def _device_map() -> str | None:
@@ -196,22 +238,45 @@ def _config_text(directory: Path) -> str:
 
 
 def _print_audit(report: "AuditReport") -> None:
+    words = {True: "yes", False: "no", None: "cannot be packed"}
+    _print_table(
+        ("layer", "attention", "sees the future", "sees padding", "sees a packed neighbour", "verdict"),
+        [
+            (
+                str(layer.layer),
+                layer.kind,
+                words[layer.sees_future],
+                words[layer.sees_padding],
+                words[layer.sees_neighbour],
+                layer.problem or ("unmasked, as the pattern says" if layer.expected_open else "causal"),
+            )
+            for layer in report.layers
+        ],
+    )
+    typer.echo(report)
+
+
+def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table as wide as the terminal, or else as wide as it needs: no cell is ever cut."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("layer", "attention", "sees the future", "sees padding", "sees a packed neighbour", "verdict")
-    words = {True: "yes", False: "no", None: "cannot be packed"}
-    for layer in report.layers:
-        table.add_row(
-            str(layer.layer),
-            layer.kind,
-            words[layer.sees_future],
-            words[layer.sees_padding],
-            words[layer.sees_neighbour],
-            layer.problem or ("unmasked, as the pattern says" if layer.expected_open else "causal"),
-        )
-    Console().print(table)
-    typer.echo(report)
+    table = Table()
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else _UNLIMITED).print(table)
+
+
+def _check_columns(sentences: Sequence[Sequence[str]]) -> None:
+    for number, words in enumerate(sentences, 1):
+        for word in words:
+            if not word or re.search(r"[\t\r\n]", word):
+                raise ValueError(
+                    f"sentence {number} has the word {word!r}, and columns have no place for an empty word, a tab or a "
+                    f"line break: choose --output jsonl."
+                )
 
 
 def _as_conll(sentence: "TaggedSentence") -> str:

@@ -4,7 +4,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, disable_progress_bars
 
 from decausal import DataError
-from decausal.tagging.data import read_dataset, read_sentences, read_words
+from decausal.tagging.data import describe_unknown_tags, read_dataset, read_sentences, read_words
 
 disable_progress_bars()
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -122,25 +122,55 @@ def test_a_bad_tag_in_a_data_set_is_an_error_at_its_row(tmp_path):
 
 @needs_shared
 def test_words_are_read_without_regard_to_tags():
-    words = read_words(SHARED / "uner_zh_gsd/zh_gsd-ud-test.iob2")
+    words, file_format = read_words(SHARED / "uner_zh_gsd/zh_gsd-ud-test.iob2")
 
-    assert len(words) == 500
+    assert (len(words), file_format) == (500, "conllu")
     assert words[0][:4] == ["然而", "，", "這樣", "的"]
 
 
-def test_blank_lines_between_sentences_of_words_are_left_out(tmp_path):
-    (tmp_path / "a.txt").write_text("Jordan said .\n\nRome\n")
+@needs_shared
+@pytest.mark.parametrize(
+    ("files", "sentences", "first"),
+    [
+        ("conll2003/eng.testb", 3453, "SOCCER"),
+        ("wikigold/wikigold.conll.txt", 1696, "010"),
+        ("rest14_iob2/test.txt", 800, "The"),
+    ],
+)
+def test_columns_without_a_telling_suffix_are_known_by_their_tags(files, sentences, first):
+    words, _ = read_words(SHARED / files)
 
-    assert read_words(tmp_path / "a.txt") == [["Jordan", "said", "."], ["Rome"]]
+    assert (len(words), words[0][0]) == (sentences, first)
+
+
+def test_a_blank_line_of_words_and_an_empty_record_are_sentences_without_words(tmp_path):
+    (tmp_path / "a.txt").write_text("Jordan said .\n\nRome\n")
+    (tmp_path / "b.jsonl").write_text('{"tokens": []}\n')
+
+    words, file_format = read_words([tmp_path / "a.txt", tmp_path / "b.jsonl"])
+
+    assert words == [["Jordan", "said", "."], [], ["Rome"], []]
+    assert file_format == "words+jsonl"
 
 
 def test_the_choices_of_the_user_reach_the_reader_of_words(tmp_path):
     (tmp_path / "a.csv").write_text("B-ORG;x;EU\n")
 
-    assert read_words(tmp_path / "a.csv", columns="2,0", file_format="conll", separator=";") == [["EU"]]
+    words, _ = read_words(tmp_path / "a.csv", columns="2,0", file_format="conll", separator=";")
+
+    assert words == [["EU"]]
 
 
 def test_a_file_without_words_is_an_error(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"tokens": []}\n')
     with pytest.raises(DataError, match=r"a\.jsonl: holds no words"):
         read_words(tmp_path / "a.jsonl")
+
+
+def test_tags_that_cannot_be_predicted_are_counted():
+    sentences = Dataset.from_dict({"tags": [["B-LOC", "O"], ["B-ORG", "B-PER", "B-ORG"]]})
+
+    assert describe_unknown_tags("test", sentences, {"O", "B-PER", "B-ORG", "B-LOC"}, "the model") is None
+    assert describe_unknown_tags("test", sentences, ["O", "B-PER"], "the model") == (
+        "test has 3 tags of B-LOC, B-ORG, which the model lacks: they cannot be predicted, and count as missed."
+    )

@@ -1,14 +1,22 @@
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import warnings
+from types import SimpleNamespace
 
 import pytest
+from transformers import BertConfig, BertForTokenClassification
 from typer.testing import CliRunner
 
 import decausal
+import small_tokenizers
+from decausal._checkpoint import make_record
 from decausal.cli import app, main
+from decausal.tagging.data import read_sentences
 from decausal.tagging.predict import TaggedSentence, Tagger
 from decausal.tagging.train import main as train
 
@@ -27,6 +35,34 @@ def checkpoint(base_model, corpus, tmp_path_factory):
     )
     assert train([str(recipe)]) == 0
     return directory
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """A BERT of random weights, saved as a run with the pattern none saves it."""
+    directory = tmp_path_factory.mktemp("runs") / "encoder"
+    tokenizer = small_tokenizers.bert()
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8
+    )
+    config.decausal = make_record(config, "none")
+    BertForTokenClassification(config).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture
+def fail(monkeypatch, capsys):
+    """Runs a command that ends with status 1, and returns what it writes to the standard error."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr("sys.argv", ["decausal", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        assert exit_info.value.code == 1
+        return capsys.readouterr().err
+
+    return run
 
 
 def test_sentences_come_back_in_their_order_whatever_the_batch_size(checkpoint):
@@ -58,12 +94,34 @@ def test_another_tasks_file_is_refused(checkpoint, tmp_path):
         Tagger.from_pretrained(checkpoint).evaluate(str(path))
 
 
+def test_tags_that_the_model_lacks_are_a_warning_with_their_number(checkpoint, tmp_path):
+    path = tmp_path / "test.tsv"
+    path.write_text("house\tB-PER\nnow\tO\n\nhouse\tB-CITY\n")
+    with pytest.warns(UserWarning, match=r"test\.tsv has 1 tags of B-CITY, which the model lacks"):
+        scores = Tagger.from_pretrained(checkpoint).evaluate(str(path))
+    assert scores.strict.support == 2
+
+
+def test_repairs_are_a_warning_with_their_number(checkpoint, tmp_path):
+    path = tmp_path / "test.tsv"
+    path.write_text("house\tI-PER\nnow\tO\n")
+    with pytest.warns(UserWarning, match="tags repaired: 1"):
+        Tagger.from_pretrained(checkpoint).evaluate(str(path), tag_scheme="IOB2")
+
+
+def test_sentences_in_memory_are_scored_as_those_of_a_file(checkpoint, corpus):
+    tagger = Tagger.from_pretrained(checkpoint)
+    sentences, _ = read_sentences(corpus / "test.tsv")
+    assert tagger.score(sentences) == tagger.evaluate(str(corpus / "test.tsv"))
+
+
 def test_the_command_line_tags_a_file_as_columns_and_as_json(checkpoint, tmp_path):
     path = tmp_path / "words.txt"
     path.write_text("a house now .\nthe then .\n")
     columns = CliRunner().invoke(app, ["predict", str(checkpoint), str(path)])
-    assert columns.output.startswith("a\tO\nhouse\tB-PER\nnow\tO\n.\tO\n\nthe\tB-LOC\n")
-    lines = CliRunner().invoke(app, ["predict", str(checkpoint), str(path), "--output", "jsonl"]).output.splitlines()
+    assert columns.stderr == f"{path} (words): 2 sentences, 7 words; --file_format reads it otherwise\n"
+    assert columns.stdout.startswith("a\tO\nhouse\tB-PER\nnow\tO\n.\tO\n\nthe\tB-LOC\n")
+    lines = CliRunner().invoke(app, ["predict", str(checkpoint), str(path), "--output", "jsonl"]).stdout.splitlines()
     assert json.loads(lines[1])["tags"] == ["B-LOC", "O", "O"]
 
 
@@ -72,6 +130,69 @@ def test_the_command_line_tags_standard_input_in_color(checkpoint):
     assert "house" in result.output
     assert "PER" in result.output
     assert "\033[" in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1 man was hurt in the house\n", "1 man was hurt in the house"),
+        ("I take vitamin O\n", "I take vitamin O"),
+        ("1 house now\n2 houses then\n", "1 house now  2 houses then"),
+    ],
+)
+def test_the_command_line_tags_every_word_of_a_text(checkpoint, text, words):
+    tagged = CliRunner().invoke(app, ["predict", str(checkpoint), "-"], input=text).stdout.splitlines()
+    assert " ".join(line.partition("\t")[0] for line in tagged) == f"{words} "
+
+
+def test_the_command_line_writes_a_line_for_every_line_even_a_blank_one(checkpoint):
+    command, text = ["predict", str(checkpoint), "-", "--output"], "a house now .\n\nthe then .\n"
+    lines = CliRunner().invoke(app, [*command, "jsonl"], input=text).stdout.splitlines()
+    assert json.loads(lines[1]) == {"tokens": [], "tags": [], "scores": []}
+    assert json.loads(lines[2])["tags"] == ["B-LOC", "O", "O"]
+    colored = CliRunner().invoke(app, [*command, "color"], input=text).stdout.splitlines()
+    assert [bool(line) for line in colored] == [True, False, True]
+    columns = CliRunner().invoke(app, [*command, "conll"], input=text).stdout
+    assert columns.count("\n\n") == 2
+    assert "\n\n\n" not in columns
+
+
+@pytest.mark.parametrize("word", ["New\tYork", "New\nYork", ""])
+def test_the_command_line_refuses_columns_that_a_word_would_break(checkpoint, tmp_path, fail, word):
+    path = tmp_path / "words.jsonl"
+    path.write_text(json.dumps({"tokens": []}) + "\n" + json.dumps({"tokens": ["in", word]}))
+    assert f"error: sentence 2 has the word {word!r}" in fail("predict", checkpoint, path)
+
+
+def test_an_empty_standard_input_has_no_words(checkpoint, fail, monkeypatch):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
+    assert fail("predict", checkpoint) == "error: standard input: is empty; there are no words in it\n"
+
+
+def test_an_interrupted_command_ends_with_status_130(checkpoint, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["decausal", "predict", str(checkpoint)])
+    monkeypatch.setattr("sys.stdin", None)
+    monkeypatch.setattr("decausal.tagging.data.read_words", _interrupt)
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    assert exit_info.value.code == 130
+    assert capsys.readouterr().err == ""
+
+
+def _interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_command_line_warns_of_unknown_and_repaired_tags_beside_the_json(checkpoint, tmp_path):
+    path = tmp_path / "test.tsv"
+    path.write_text("house\tI-PER\nnow\tO\n\nhouse\tB-CITY\n")
+    options = ["--test_file", str(path), "--tag_scheme", "IOB2", "--json"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        result = CliRunner().invoke(app, ["evaluate", str(checkpoint), *options])
+    assert json.loads(result.stdout)["support"] == 2
+    assert f"{path} (conll, IOB2): 2 sentences, 3 words, 2 entities; tags repaired: 1\n" in result.stderr
+    assert f"warning: {path} has 1 tags of B-CITY, which the model lacks" in result.stderr
 
 
 def test_the_command_line_scores_a_file(checkpoint, corpus):
@@ -85,7 +206,7 @@ def test_the_command_line_reads_any_columns(checkpoint, tmp_path):
     path.write_text("1;B-PER;house\n2;O;now\n3;O;.\n")
     options = [str(checkpoint), "--separator", ";", "--file_format", "conll", "--columns", "2,1"]
     tagged = CliRunner().invoke(app, ["predict", *options, str(path)])
-    assert tagged.output == "house\tB-PER\nnow\tO\n.\tO\n\n"
+    assert tagged.stdout == "house\tB-PER\nnow\tO\n.\tO\n\n"
     scores = CliRunner().invoke(app, ["evaluate", *options, "--test_file", str(path), "--json"])
     assert json.loads(scores.stdout)["f1"] == 100
 
@@ -128,6 +249,44 @@ def test_the_command_line_audits_a_saved_run(checkpoint):
     assert "audit passed" in result.output
 
 
+def test_a_table_that_is_no_terminals_is_never_cut(checkpoint):
+    output = CliRunner().invoke(app, ["audit", str(checkpoint)]).output
+    assert output.count("LlamaAttention") == 4
+    assert output.count("unmasked, as the pattern says") == 3
+
+
+def test_an_encoder_has_no_pattern_to_audit_and_takes_none(encoder, fail):
+    result = CliRunner().invoke(app, ["audit", str(encoder)])
+    assert result.exit_code == 0
+    assert "an encoder (model_type='bert'), which sees both sides" in result.output
+    assert CliRunner().invoke(app, ["audit", str(encoder), "--unmask", "none"]).exit_code == 0
+    assert "error: model_type='bert' is an encoder" in fail("audit", encoder, "--unmask", "11")
+
+
+def test_a_directory_without_a_model_is_called_so(tmp_path, fail):
+    assert fail("audit", tmp_path) == f"error: {tmp_path} is no model directory: there is no config.json in it.\n"
+
+
+def test_weights_that_are_damaged_or_do_not_fit_are_one_line_that_names_them(base_model, tmp_path, fail):
+    damaged, other = tmp_path / "damaged", tmp_path / "other"
+    shutil.copytree(base_model, damaged)
+    weights = damaged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    assert fail("audit", damaged).startswith(f"error: {weights} is damaged")
+    shutil.copytree(base_model, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "intermediate_size": 96}))
+    message = fail("audit", other)
+    assert message.startswith(f"error: {other} cannot be loaded: ")
+    assert message.count("\n") == 1
+
+
+def test_a_kernel_that_cannot_run_here_is_one_line(base_model, fail):
+    message = fail("audit", base_model, "--attn_implementation", "flash_attention_2")
+    assert message.startswith(f"error: {base_model} cannot be loaded: ")
+    assert message.count("\n") == 1
+
+
 def test_the_command_line_holds_a_saved_run_against_another_pattern(checkpoint):
     assert CliRunner().invoke(app, ["audit", str(checkpoint), "--unmask", "0011"]).exit_code == 1
 
@@ -146,9 +305,5 @@ def test_an_audit_that_disagrees_ends_with_status_one(checkpoint, monkeypatch):
     assert "is causal, the pattern says unmasked" in " ".join(result.output.split())
 
 
-def test_errors_of_the_command_line_are_one_message(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["decausal", "predict", str(tmp_path), str(tmp_path / "none.txt")])
-    with pytest.raises(SystemExit) as exit_info:
-        main()
-    assert exit_info.value.code == 1
-    assert capsys.readouterr().err.startswith("error: ")
+def test_errors_of_the_command_line_are_one_message(tmp_path, fail):
+    assert fail("predict", tmp_path, tmp_path / "none.txt").startswith("error: ")

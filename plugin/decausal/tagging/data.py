@@ -1,7 +1,7 @@
 """Annotated text in any of the known formats, as one `datasets.Dataset` of words and IOB2 tags."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import datasets
@@ -13,7 +13,7 @@ from decausal.tagging.reading.files import FileFormat, PathLike, find_files
 from decausal.tagging.reading.readers import annotated_sentences, dataset_sentences, plain_sentences
 from decausal.tagging.reading.source import Sentence
 
-__all__ = ["ReadReport", "read_dataset", "read_sentences", "read_words"]
+__all__ = ["ReadReport", "describe_unknown_tags", "read_dataset", "read_sentences", "read_words"]
 
 
 def read_sentences(
@@ -95,22 +95,48 @@ def read_words(
     columns: str | None = None,
     file_format: str | None = None,
     separator: str | None = None,
-) -> list[list[str]]:
-    """The words of sentences that need no tags, for prediction; empty sentences are left out.
+) -> tuple[list[list[str]], str]:
+    """The words of sentences that need no tags, for prediction.
 
     Args:
         source: As for `read_sentences`, or `"-"` for the standard input.
         columns: As for `read_sentences`; the tag column is ignored.
-        file_format: A value of `FileFormat`; by default found from suffix and content. Lines without tags are
-            then sentences whose words stand between blanks (`words`); `text` cuts running text into words.
+        file_format: A value of `FileFormat`; by default found from suffix and content. Lines that need not be columns
+            are then sentences whose words stand between blanks (`words`); `text` cuts running text into words.
         separator: As for `read_sentences`.
+
+    Returns:
+        The words of each sentence, none for a blank line of `words` or `text` and for an empty record; and the format
+        that they were read in, several joined by `+`.
 
     Raises:
         DataError: If a file cannot be read as asked, or holds no words.
     """
     chosen = FileFormat(file_format) if file_format else None
-    paths = find_files(source)
-    sentences = [words for path in paths for words in plain_sentences(path, chosen, columns, separator) if words]
-    if not sentences:
-        raise DataError(f"{source}: holds no words")
-    return sentences
+    formats: dict[str, None] = {}
+    sentences: list[list[str]] = []
+    for path in find_files(source):
+        found_format, found = plain_sentences(path, chosen, columns, separator)
+        formats[found_format.value] = None
+        sentences += found
+    if not any(sentences):
+        raise DataError(f"{'standard input' if str(source) == '-' else source}: holds no words")
+    return sentences, "+".join(formats)
+
+
+def describe_unknown_tags(name: str, sentences: datasets.Dataset, labels: Collection[str], known_to: str) -> str | None:
+    """A warning for the tags that cannot be predicted, with their number; None where there are none.
+
+    Args:
+        name: What the warning calls the sentences.
+        sentences: With the column `tags`, IOB2.
+        labels: All tags that can be predicted.
+        known_to: What the warning says that lacks the others, such as `"the model"`.
+    """
+    unknown = Counter(tag for tags in sentences["tags"] for tag in tags if tag not in labels)
+    if not unknown:
+        return None
+    return (
+        f"{name} has {unknown.total():,} tags of {', '.join(sorted(unknown))}, which {known_to} lacks: they cannot be "
+        f"predicted, and count as missed."
+    )

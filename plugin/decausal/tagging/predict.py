@@ -1,10 +1,12 @@
 """Tagging with a saved checkpoint: words in, one tag and one probability a word out."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 from transformers import DataCollatorForTokenClassification, PreTrainedModel, PreTrainedTokenizerFast
 
@@ -12,7 +14,7 @@ from decausal._attach import RECORD
 from decausal._checkpoint import load
 from decausal._errors import DataError
 from decausal.tagging.align import Features, align, merge_predictions, merge_scores
-from decausal.tagging.data import read_sentences
+from decausal.tagging.data import describe_unknown_tags, read_sentences
 from decausal.tagging.metrics import Scores, score
 
 
@@ -96,23 +98,45 @@ class Tagger:
         ]
 
     def evaluate(self, source: str | Sequence[str], **kwargs: Any) -> Scores:
-        """Scores on annotated sentences.
+        """Scores on annotated files: `read_sentences`, whose report is a warning if it had to repair, then `score`.
 
         Args:
             source: as for `read_sentences`.
             **kwargs: more arguments of `read_sentences`.
 
         Raises:
-            DataError: the file cannot be read, or none of its tags is known to the model.
+            DataError: a file cannot be read, or none of its tags is known to the model.
+
+        Warns:
+            UserWarning: tags were repaired, spans were dropped, or tags are unknown to the model; with the counts.
         """
-        sentences, _ = read_sentences(source, **kwargs)
+        sentences, report = read_sentences(source, **kwargs)
+        if report.repaired_tags or report.dropped_spans:
+            warnings.warn(str(report), stacklevel=2)
+        return self.score(sentences, report.source)
+
+    def score(self, sentences: datasets.Dataset, name: str = "the data") -> Scores:
+        """Scores on annotated sentences.
+
+        Args:
+            sentences: the columns `tokens` and `tags`, IOB2.
+            name: what messages call them.
+
+        Raises:
+            DataError: none of the tags is known to the model.
+
+        Warns:
+            UserWarning: some are not, which counts as missed; with their number.
+        """
         gold = [list(tags) for tags in sentences["tags"]]
         used = {tag for tags in gold for tag in tags}
         if not (used & set(self.labels)) - {"O"} and used != {"O"}:
             raise DataError(
-                f"{source}: its tags {', '.join(sorted(used - {'O'}))} have nothing in common with those of the model, "
+                f"{name}: its tags {', '.join(sorted(used - {'O'}))} have nothing in common with those of the model, "
                 f"{', '.join(self.labels)}; is it another task's file, or the wrong column?"
             )
+        if unknown := describe_unknown_tags(name, sentences, self.labels, "the model"):
+            warnings.warn(unknown, stacklevel=2)
         return score(gold, [sentence.tags for sentence in self.tag(sentences["tokens"])])
 
     def _probabilities(self, windows: Features) -> Iterator[tuple[int, torch.Tensor]]:

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from decausal._errors import DataError
 from decausal.tagging.align import IGNORE_INDEX, AlignReport, align
 from decausal.tagging.arguments import TaggingArguments
-from decausal.tagging.data import ReadReport, read_dataset, read_sentences
+from decausal.tagging.data import ReadReport, describe_unknown_tags, read_dataset, read_sentences
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Corpus:
             DataError: a split cannot be read, or is empty.
         """
         sentences, reports = {}, {}
+        tag_scheme = tagging.tag_scheme
         for name, source, limit in (
             ("train", tagging.train_file, tagging.max_train_samples),
             ("validation", tagging.validation_file, tagging.max_eval_samples),
@@ -42,18 +43,20 @@ class Corpus:
                     config_name=tagging.dataset_config_name,
                     split=name,
                     columns=tagging.columns,
-                    tag_scheme=tagging.tag_scheme,
+                    tag_scheme=tag_scheme,
                 )
             elif source is not None:
                 found, reports[name] = read_sentences(
                     source,
                     columns=tagging.columns,
-                    tag_scheme=tagging.tag_scheme,
+                    tag_scheme=tag_scheme,
                     file_format=tagging.file_format,
                     separator=tagging.separator,
                 )
             else:
                 continue
+            if tag_scheme == "auto" and reports[name].has_bare_tags:
+                tag_scheme = reports[name].scheme  # a guess, and it must be the same for every split
             sentences[name] = found.select(range(min(limit, len(found)))) if limit else found
         corpus = cls(sentences, reports)
         if corpus.labels == ["O"]:
@@ -71,15 +74,11 @@ class Corpus:
 
     def warnings(self) -> list[str]:
         """What is odd about the labels, in words: those that a split has and the training data lacks."""
-        labels, found = set(self.labels), []
-        for name, sentences in self.sentences.items():
-            strange = [tag for tags in sentences["tags"] for tag in tags if tag not in labels]
-            if strange:
-                found.append(
-                    f"{name} has {len(strange)} tags of {', '.join(sorted(set(strange)))}, which the training data "
-                    f"lacks: they cannot be predicted, and count as missed."
-                )
-        return found
+        found = (
+            describe_unknown_tags(name, sentences, self.labels, known_to="the training data")
+            for name, sentences in self.sentences.items()
+        )
+        return [text for text in found if text]
 
 
 @dataclass(frozen=True)

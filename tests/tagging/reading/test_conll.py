@@ -74,6 +74,10 @@ def test_headers_before_every_sentence_are_comments_without_numbers_too():
     assert skipped["comment lines"] == 2
 
 
+def test_tabs_in_comments_do_not_count_among_columns():
+    assert read("# a b\n# c d\n# e f\n1\tNew York\tO\n", with_ids=True) == [[(4, ["1", "New York", "O"])]]
+
+
 def test_of_numbered_lines_comments_ranges_and_empty_nodes_are_no_words():
     skipped = Counter()
     text = "# text = du #\n1-2\tdu\t_\n1\tde\tO\n2\tle\tO\n2.1\tx\t_\n3\t#\tO\n"

@@ -61,6 +61,15 @@ def test_spans_are_left_alone_by_the_scheme_of_tags_beside_them():
     assert (report.scheme, report.converted_tags) == ("bare-words", 1)
 
 
+@pytest.mark.parametrize(
+    ("tags", "bare"), [("ORG ORG O O", True), ("ORG O O O", True), ("B-ORG I-ORG O O", False), ("I-ORG O O O", False)]
+)
+def test_the_account_says_whether_only_the_scheme_tells_entities_apart(tags, bare):
+    _, report = assemble([sentence("EU said no more", tags, 1)], "demo", "conll", "auto", Counter())
+
+    assert report.has_bare_tags is bare
+
+
 def test_the_account_says_in_one_line_what_is_not_zero():
     report = ReadReport("eng.train", "conll", "IOB1", 14041, 203621, 23499, 23427, 0, 0, {"-DOCSTART- lines": 946})
 

@@ -61,13 +61,30 @@ def test_the_format_is_told_by_suffix_or_content(name, opening, expected):
         ("a.txt", ["Jordan said .", "", "Rome ."], FileFormat.WORDS),
         ("-", ["Type O", "blood types vary"], FileFormat.WORDS),
         ("a.txt", ["O", "O"], FileFormat.WORDS),
-        ("a.txt", ["EU B-ORG", "", "said O"], FileFormat.CONLL),
+        ("-", ["1 man was hurt in the house"], FileFormat.WORDS),
+        ("-", ["1 house now", "2 houses then"], FileFormat.WORDS),
+        ("-", ["1\tThey like it here", "2\tWe like it too"], FileFormat.WORDS),
+        ("-", ["I take vitamin O"], FileFormat.WORDS),
+        ("-", ["I take vitamin O", "You need vitamin O"], FileFormat.WORDS),
+        ("-", ["We took the S-Bahn", "They flew a B-52"], FileFormat.WORDS),
+        ("-", ["Her blood is O", "", "They flew a B-52"], FileFormat.WORDS),
+        ("-", ["Tyger Tyger , burning bright ,", "In the forests of the night ;"], FileFormat.WORDS),
+        ("-", ["s1\tJordan borders the sea .", "s2\tRome is old ."], FileFormat.WORDS),
+        ("-", ["# one more heading", "", "# and another heading"], FileFormat.WORDS),
+        ("a.txt", ["EU B-ORG", "said O", "", "no O"], FileFormat.CONLL),
+        ("a.txt", ["-DOCSTART- -X- O O", "", "EU NNP B-NP B-ORG", "said VBD O"], FileFormat.WORDS),
+        ("a.txt", ["-DOCSTART- -X- O", "", "EU NNP B-ORG", "said VBD O", "no O"], FileFormat.CONLL),
+        ("a.txt", ["# id 1 domain=en", "EU _ B-ORG", "said _ O"], FileFormat.CONLL),
+        ("a.txt", ["EU\tO"], FileFormat.CONLL),
+        ("a.txt", ["EU\tO", "said\tO", "broken"], FileFormat.CONLL),
+        ("a.txt", ["1 EU B-ORG", "2 said O"], FileFormat.CONLLU),
+        ("a.txt", ["# text = EU", "1\tEU\tO", "2\t20 000\tO", "3\tx\tO"], FileFormat.CONLLU),
         ("a.conll", ["EU NNP", "said VBD"], FileFormat.CONLL),
         ("a.txt", ["1\tEU\tO"], FileFormat.CONLLU),
         ("a.jsonl", ["{}"], FileFormat.JSONL),
     ],
 )
-def test_lines_to_predict_on_are_sentences_unless_all_end_in_a_tag(name, lines, expected):
+def test_lines_to_predict_on_are_sentences_unless_they_must_be_columns(name, lines, expected):
     assert detect_input_format(Source(name, lines)) is expected
 
 

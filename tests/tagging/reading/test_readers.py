@@ -38,7 +38,10 @@ def test_every_format_gives_the_same_sentence(write, name, content, expected):
 
 @pytest.mark.parametrize(("name", "content", "expected"), FILES)
 def test_every_format_gives_its_words_for_prediction(write, name, content, expected):
-    assert list(plain_sentences(write(name, content), FileFormat(expected), None, None)) == [["EU", "said"]]
+    file_format, sentences = plain_sentences(write(name, content), FileFormat(expected), None, None)
+
+    assert file_format is FileFormat(expected)
+    assert list(sentences) == [["EU", "said"]]
 
 
 def test_parquet_and_data_sets_are_read_alike(tmp_path):
@@ -67,8 +70,28 @@ def test_the_column_of_word_numbers_is_not_taken_for_words(write):
 def test_running_text_is_cut_into_words_and_given_words_are_not(write):
     path = write("a.txt", "U.S. said\n")
 
-    assert list(plain_sentences(path, None, None, None)) == [["U.S.", "said"]]
-    assert list(plain_sentences(path, FileFormat.TEXT, None, None)) == [["U", ".", "S", ".", "said"]]
+    assert list(plain_sentences(path, None, None, None)[1]) == [["U.S.", "said"]]
+    assert list(plain_sentences(path, FileFormat.TEXT, None, None)[1]) == [["U", ".", "S", ".", "said"]]
+
+
+def test_words_for_prediction_stand_between_ascii_blanks_and_a_blank_line_has_none(write):
+    path = write("a.txt", " 20\u00a0000  men\t\n\n\u3000 x\n")
+
+    assert list(plain_sentences(path, None, None, None)[1]) == [["20\u00a0000", "men"], [], ["\u3000", "x"]]
+
+
+@pytest.mark.parametrize(("columns", "separator"), [("0,-1", None), (None, " ")])
+def test_a_column_or_a_separator_named_by_the_user_makes_columns_of_any_text(write, columns, separator):
+    file_format, sentences = plain_sentences(write("a.txt", "EU x\nsaid y\n"), None, columns, separator)
+
+    assert file_format is FileFormat.CONLL
+    assert list(sentences) == [["EU", "said"]]
+
+
+def test_a_key_named_by_the_user_holds_the_words_to_predict_on(write):
+    path = write("a.jsonl", '{"tokens": ["no"], "form": ["EU"]}\n')
+
+    assert list(plain_sentences(path, None, "form,ne", None)[1]) == [["EU"]]
 
 
 def test_plain_formats_have_no_tags_to_train_on(write):
@@ -78,4 +101,6 @@ def test_plain_formats_have_no_tags_to_train_on(write):
 
 def test_parquet_is_not_read_for_prediction(write):
     with pytest.raises(DataError, match="words are not read from Parquet"):
-        list(plain_sentences(write("a.txt", "EU said"), FileFormat.PARQUET, None, None))
+        plain_sentences(write("a.txt", "EU said"), FileFormat.PARQUET, None, None)
+    with pytest.raises(DataError, match="words are not read from Parquet"):
+        plain_sentences(write("a.parquet", "EU said"), None, None, None)

@@ -97,7 +97,10 @@ def test_a_line_that_is_no_json_object_is_an_error_at_its_line(line, message):
 
 
 def test_words_need_no_annotation():
-    assert to_words({"tokens": ["U.S."]}, 1, SOURCE) == ["U.S."]
-    assert to_words({"text": "U.S."}, 1, SOURCE) == ["U", ".", "S", "."]
+    assert to_words({"tokens": ["U.S."]}, None, 1, SOURCE) == ["U.S."]
+    assert to_words({"text": "U.S."}, None, 1, SOURCE) == ["U", ".", "S", "."]
+    assert to_words({"tokens": ["U.S."], "body": "U.S."}, "body, marks", 1, SOURCE) == ["U", ".", "S", "."]
     with pytest.raises(DataError, match=r"a\.jsonl:1: expected tokens or text, found the keys id"):
-        to_words({"id": 1}, 1, SOURCE)
+        to_words({"id": 1}, None, 1, SOURCE)
+    with pytest.raises(DataError, match=r"a\.jsonl:1: expected form,ne, found the keys id"):
+        to_words({"id": 1}, "form,ne", 1, SOURCE)

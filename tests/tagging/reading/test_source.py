@@ -32,7 +32,14 @@ def test_characters_that_only_python_takes_for_line_ends_stay_inside_words(write
 def test_a_hyphen_is_the_standard_input(monkeypatch):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"EU rejects\n")))
 
-    assert Source.read(Path("-")).lines == ["EU rejects"]
+    assert Source.read(Path("-")) == Source("standard input", ["EU rejects"])
+
+
+def test_an_empty_standard_input_is_called_by_its_name(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"\n")))
+
+    with pytest.raises(DataError, match="standard input: is empty; there are no words in it"):
+        Source.read(Path("-"))
 
 
 @pytest.mark.parametrize(

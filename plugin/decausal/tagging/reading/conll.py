@@ -3,10 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import dropwhile, groupby
 
 from decausal.tagging.reading.source import Sentence, Source
-from decausal.tagging.tags import is_tag
+from decausal.tagging.tags import OUTSIDE, is_tag
 
 _DOCSTART = "-DOCSTART-"
 _BLANKS = " \t"
@@ -36,6 +36,32 @@ def has_word_ids(lines: Sequence[str]) -> bool:
     return bool(data) and _FIRST_ID.match(data[0]) is not None and 2 * numbered > len(data)
 
 
+def has_columns(lines: Sequence[str], *, with_ids: bool) -> bool:
+    """True if the lines can hardly be sentences, so that taking one field of each loses no word of a text.
+
+    Where tabs divide them, most must end in a tag, or hold a single word after the number. Where blanks do, all must
+    end in a tag, with `O` and a `B-` or `I-` among them, most must have equally many fields, and two must be
+    neighbours: sentences, too, may begin with numbers or end in "vitamin O".
+
+    Args:
+        lines: The text.
+        with_ids: As for `read_rows`.
+    """
+    blocks = _blocks(lines, with_ids, Counter())
+    data = [line for block in blocks for _, line in block]
+    separator = _find_separator(data)
+    rows = [_split(line, separator) for line in data]
+    tags = [fields[-1] for fields in rows if len(fields) > 1 and is_tag(fields[-1])]
+    if separator:
+        num_single = sum(" " not in fields[1].strip() for fields in rows if len(fields) > 1)
+        return 2 * (num_single if with_ids else len(tags)) > len(rows)
+    if not tags or len(tags) < len(rows):
+        return False
+    num_equal = max(Counter(map(len, rows)).values())
+    has_both = OUTSIDE in tags and any(tag.startswith(("B-", "I-")) for tag in tags)
+    return has_both and 2 * num_equal > len(rows) and max(map(len, blocks)) > 1
+
+
 def read_rows(source: Source, *, separator: str | None, with_ids: bool, skipped: Counter[str]) -> Iterator[list[Row]]:
     """The words of each sentence, as rows of equally many fields.
 
@@ -51,21 +77,13 @@ def read_rows(source: Source, *, separator: str | None, with_ids: bool, skipped:
     Raises:
         DataError: If a line has more or fewer fields than the first one, or lacks its number.
     """
-    blocks = [list(block) for kind, block in groupby(enumerate(source.lines, 1), _kind) if kind == "words"]
-    skipped[f"{_DOCSTART} lines"] += sum(line.startswith(_DOCSTART) for line in source.lines)
-    num_tabbed = sum("\t" in line for block in blocks for _, line in block)
-    if separator is None and 2 * num_tabbed > sum(map(len, blocks)):
-        separator = "\t"
-    with_comments = with_ids or all(_is_header(block[0][1]) for block in blocks)
+    blocks = _blocks(source.lines, with_ids, skipped)
+    separator = separator or _find_separator([line for block in blocks for _, line in block])
     first: Row | None = None
     for block in blocks:
         rows: list[Row] = []
         for number, line in block:
-            if with_comments and not rows and line.startswith("#"):
-                skipped["comment lines"] += 1
-                continue
-            # str.split() would also divide at blanks that may stand inside a word, such as U+00A0 and U+3000.
-            fields = line.split(separator) if separator else re.split(r"[ \t]+", line.strip(_BLANKS))
+            fields = _split(line, separator)
             first = first or (number, fields)
             if len(fields) != len(first[1]):
                 raise source.error(
@@ -79,6 +97,35 @@ def read_rows(source: Source, *, separator: str | None, with_ids: bool, skipped:
             rows.append((number, fields))
         if rows:
             yield rows
+
+
+def split_at_blanks(line: str) -> list[str]:
+    """What stands between spaces and tabs; nothing in a blank line."""
+    # str.split() would also divide at blanks that may stand inside a word, such as U+00A0 and U+3000.
+    return re.findall(r"[^ \t]+", line)
+
+
+def _split(line: str, separator: str | None) -> list[str]:
+    return line.split(separator) if separator else split_at_blanks(line)
+
+
+def _find_separator(lines: Sequence[str]) -> str | None:
+    return "\t" if 2 * sum("\t" in line for line in lines) > len(lines) else None
+
+
+def _blocks(lines: Sequence[str], with_ids: bool, skipped: Counter[str]) -> list[list[tuple[int, str]]]:
+    """The numbered lines of each sentence, without the comments before it."""
+    blocks = [list(block) for kind, block in groupby(enumerate(lines, 1), _kind) if kind == "words"]
+    skipped[f"{_DOCSTART} lines"] += sum(line.startswith(_DOCSTART) for line in lines)
+    if with_ids or all(_is_header(block[0][1]) for block in blocks):
+        data = [list(dropwhile(_is_comment, block)) for block in blocks]
+        skipped["comment lines"] += sum(map(len, blocks)) - sum(map(len, data))
+        blocks = [block for block in data if block]
+    return blocks
+
+
+def _is_comment(numbered_line: tuple[int, str]) -> bool:
+    return numbered_line[1].startswith("#")
 
 
 def _kind(numbered_line: tuple[int, str]) -> str:

@@ -47,6 +47,15 @@ class ReadReport:
     dropped_spans: int
     skipped: Mapping[str, int]
 
+    @property
+    def has_bare_tags(self) -> bool:
+        """Whether tags are types without a prefix, so that only `scheme` says which neighbours are one entity.
+
+        With `tag_scheme="auto"` that is guessed from how often equal tags meet, and the files of one task may be
+        guessed differently: read the others with the `scheme` of the first.
+        """
+        return self.scheme in (TagScheme.BARE_RUNS.value, TagScheme.BARE_WORDS.value)
+
     def __str__(self) -> str:
         """One line with all that is not zero."""
         changes = {

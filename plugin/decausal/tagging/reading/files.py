@@ -7,9 +7,8 @@ from enum import Enum
 from pathlib import Path
 
 from decausal._errors import DataError
-from decausal.tagging.reading.conll import has_word_ids
+from decausal.tagging.reading.conll import has_columns, has_word_ids
 from decausal.tagging.reading.source import Source
-from decausal.tagging.tags import is_tag
 
 PathLike = str | Path
 
@@ -79,10 +78,11 @@ def detect_format(source: Source) -> FileFormat:
 
 
 def detect_input_format(source: Source) -> FileFormat:
-    """The format of a file to predict on: as `detect_format`, but lines that end in no tag are sentences."""
+    """The format of a file to predict on: as `detect_format`, but one sentence a line unless it must be columns."""
     file_format = detect_format(source)
-    if file_format is not FileFormat.CONLL or Path(source.name).suffix.lower() in _COLUMN_SUFFIXES:
+    if file_format not in (FileFormat.CONLL, FileFormat.CONLLU):
         return file_format
-    rows = [line.split() for line in source.lines if line.strip()]
-    in_columns = all(len(row) > 1 and is_tag(row[-1]) for row in rows)
-    return FileFormat.CONLL if in_columns else FileFormat.WORDS
+    in_columns = Path(source.name).suffix.lower() in _COLUMN_SUFFIXES or has_columns(
+        source.lines, with_ids=file_format is FileFormat.CONLLU
+    )
+    return file_format if in_columns else FileFormat.WORDS

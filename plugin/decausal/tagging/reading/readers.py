@@ -75,14 +75,22 @@ def _column_sentences(
 
 def plain_sentences(
     path: Path, file_format: FileFormat | None, columns: str | None, separator: str | None
-) -> Iterator[list[str]]:
-    """The words of each sentence of a file, whatever else it holds; see `read_words`.
+) -> tuple[FileFormat, Iterator[list[str]]]:
+    """The words of each sentence of a file, whatever else it holds, and the format it is read in; see `read_words`.
 
     Raises:
-        DataError: If the file is not as it should be.
+        DataError: Here or while iterating, if the file is not as it should be.
     """
+    if file_format is FileFormat.PARQUET or (file_format is None and path.suffix == ".parquet"):
+        raise DataError(f"{path}: words are not read from Parquet; write one sentence a line, or JSON lines")
     source = Source.read(path)
-    file_format = file_format or detect_input_format(source)
+    # Whoever names a column has columns.
+    detect = detect_format if columns or separator else detect_input_format
+    file_format = file_format or detect(source)
+    return file_format, _words(source, file_format, columns, separator)
+
+
+def _words(source: Source, file_format: FileFormat, columns: str | None, separator: str | None) -> Iterator[list[str]]:
     match file_format:
         case FileFormat.CONLL | FileFormat.CONLLU:
             with_ids = file_format is FileFormat.CONLLU
@@ -91,12 +99,10 @@ def plain_sentences(
                 yield conll.pick_words(sentence, column, source)
         case FileFormat.JSONL:
             for number, record in records.read_json_lines(source):
-                yield records.to_words(record, number, source)
+                yield records.to_words(record, columns, number, source)
         case FileFormat.SEMEVAL:
             for number, record in read_aspects(source):
-                yield records.to_words(record, number, source)
-        case FileFormat.WORDS | FileFormat.TEXT:
-            cut = str.split if file_format is FileFormat.WORDS else split_words
+                yield records.to_words(record, None, number, source)
+        case _:
+            cut = conll.split_at_blanks if file_format is FileFormat.WORDS else split_words
             yield from (cut(line) for line in source.lines)
-        case FileFormat.PARQUET:
-            raise DataError(f"{path}: words are not read from Parquet; write one sentence a line, or JSON lines")

@@ -102,18 +102,25 @@ def to_sentence(record: Record, columns: str | None, number: int, source: Source
     return Sentence(words, tags, source, [number] * len(words))
 
 
-def to_words(record: Record, number: int, source: Source) -> list[str]:
+def to_words(record: Record, columns: str | None, number: int, source: Source) -> list[str]:
     """The words of a record without regard to its annotation; a text is cut into words.
+
+    Args:
+        record: As for `to_sentence`.
+        columns: The key to use, or that and the key of the annotation.
+        number: The line or row of the record.
+        source: Where it is from.
 
     Raises:
         DataError: If it has neither words nor a text.
     """
-    for key in (*_WORD_KEYS, *_TEXT_KEYS):
+    keys = (columns.split(",")[0].strip(),) if columns else (*_WORD_KEYS, *_TEXT_KEYS)
+    for key in keys:
         if isinstance(record.get(key), str):
             return split_words(record[key])
         if key in record:
             return _strings(record[key], key, number, source)
-    raise source.error(number, f"expected tokens or text, found the keys {', '.join(record) or 'none'}")
+    raise source.error(number, f"expected {columns or 'tokens or text'}, found the keys {', '.join(record) or 'none'}")
 
 
 def _listed(value: Any, key: str, number: int, source: Source) -> list[Any]:

@@ -31,25 +31,26 @@ class Source:
         Raises:
             DataError: If the file is missing, empty, binary or in another encoding.
         """
+        name = "standard input" if str(path) == "-" else str(path)
         try:
             content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
         except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+            raise DataError(f"{name}: cannot be read: {error.strerror}") from error
         if not content.strip():
-            raise DataError(f"{path}: is empty; expected annotated text")
+            raise DataError(f"{name}: is empty; there are no words in it")
         if b"\0" in content:
             offset = content.index(b"\0")
-            raise DataError(f"{path}: is binary or UTF-16 (a zero byte at offset {offset}); expected UTF-8 text")
+            raise DataError(f"{name}: is binary or UTF-16 (a zero byte at offset {offset}); expected UTF-8 text")
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
             raise DataError(
-                f"{path}:{line}: is not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start}; "
+                f"{name}:{line}: is not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start}; "
                 "convert the file, for example with iconv -f latin1 -t utf-8"
             ) from error
         # str.splitlines would also break at characters that may stand inside a word, such as U+0085.
-        return cls(str(path), [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")])
+        return cls(name, [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")])
 
     def error(self, number: int, message: str) -> DataError:
         """An error at a one-based line or row, which shows that line."""
