@@ -1,22 +1,17 @@
 """`decausal ...`: the command line. Heavy imports wait until a command needs them."""
 
 import json
-import re
 import signal
-import sys
 import warnings
-from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from decausal._show import check_columns, print_audit, print_scores, sentence_writer
+
 if TYPE_CHECKING:
     from torch import nn
-
-    from decausal._audit import AuditReport
-    from decausal.tagging.predict import TaggedSentence
 
 app = typer.Typer(
     help="Make chosen layers of a decoder-only language model bidirectional, and train taggers with them.",
@@ -25,7 +20,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
-_UNLIMITED = 10_000  # characters a line
 
 _Columns = Annotated[str | None, typer.Option(help='Word and tag column, such as "0,-1", or keys of JSON lines.')]
 _Separator = Annotated[str | None, typer.Option(help="What divides columns, if not tabs or blanks.")]
@@ -83,7 +77,7 @@ def audit(
         typer.echo(f"{model}: an encoder (model_type={encoder!r}), which sees both sides; it has no pattern to audit.")
         return
     report = run_audit(loaded, unmask)
-    _print_audit(report)
+    print_audit(report)
     raise typer.Exit(0 if report.ok else 1)
 
 
@@ -119,15 +113,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(scores.to_dict(), indent=1))
         return
-    rows = {"all (strict)": scores.strict, **scores.types, "all (conlleval)": scores.conlleval}
-    _print_table(
-        ("", "precision", "recall", "F1", "entities"),
-        [
-            (name, f"{row.precision:.2f}", f"{row.recall:.2f}", f"{row.f1:.2f}", str(row.support))
-            for name, row in rows.items()
-        ],
-    )
-    typer.echo(f"accuracy {scores.accuracy:.2f}")
+    print_scores(scores)
 
 
 @app.command()
@@ -150,18 +136,14 @@ def predict(
     hint = "" if file_format else "; --file_format reads it otherwise"
     typer.echo(f"{'standard input' if source == '-' else source} ({found_format}): {size}{hint}", err=True)
     if output == "conll":
-        _check_columns(words)
+        check_columns(words)
         # Columns end each sentence with a blank line, and have no way to say that it is empty.
         words = [sentence for sentence in words if sentence]
     tagger = Tagger.from_pretrained(checkpoint, batch_size=batch_size, device_map=_device_map())
     types = sorted({label[2:] for label in tagger.labels if label != "O"})
-    writers: dict[str, Callable[[TaggedSentence], str]] = {
-        "conll": _as_conll,
-        "jsonl": _as_json,
-        "color": partial(_as_color, types),
-    }
+    write = sentence_writer(output, types)
     for sentence in tagger.tag(words):
-        typer.echo(writers[output](sentence), color=output == "color")
+        typer.echo(write(sentence), color=output == "color")
 
 
 def main() -> None:
@@ -235,65 +217,6 @@ def _device_map() -> str | None:
 def _config_text(directory: Path) -> str:
     config = directory / "config.json"
     return config.read_text(encoding="utf-8") if config.is_file() else ""
-
-
-def _print_audit(report: "AuditReport") -> None:
-    words = {True: "yes", False: "no", None: "cannot be packed"}
-    _print_table(
-        ("layer", "attention", "sees the future", "sees padding", "sees a packed neighbour", "verdict"),
-        [
-            (
-                str(layer.layer),
-                layer.kind,
-                words[layer.sees_future],
-                words[layer.sees_padding],
-                words[layer.sees_neighbour],
-                layer.problem or ("unmasked, as the pattern says" if layer.expected_open else "causal"),
-            )
-            for layer in report.layers
-        ],
-    )
-    typer.echo(report)
-
-
-def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table as wide as the terminal, or else as wide as it needs: no cell is ever cut."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else _UNLIMITED).print(table)
-
-
-def _check_columns(sentences: Sequence[Sequence[str]]) -> None:
-    for number, words in enumerate(sentences, 1):
-        for word in words:
-            if not word or re.search(r"[\t\r\n]", word):
-                raise ValueError(
-                    f"sentence {number} has the word {word!r}, and columns have no place for an empty word, a tab or a "
-                    f"line break: choose --output jsonl."
-                )
-
-
-def _as_conll(sentence: "TaggedSentence") -> str:
-    return "".join(f"{word}\t{tag}\n" for word, tag in zip(sentence.tokens, sentence.tags, strict=True))
-
-
-def _as_json(sentence: "TaggedSentence") -> str:
-    scores = [None if value is None else round(value, 4) for value in sentence.scores]
-    return json.dumps({"tokens": sentence.tokens, "tags": sentence.tags, "scores": scores}, ensure_ascii=False)
-
-
-def _as_color(types: list[str], sentence: "TaggedSentence") -> str:
-    words = list(sentence.tokens)
-    for kind, first, end in sentence.entities:
-        words[first] = f"\033[{41 + types.index(kind) % 6};97m {words[first]}"
-        words[end - 1] = f"{words[end - 1]} \033[2m{kind} \033[0m"
-    return " ".join(words)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,108 @@
+"""What the command line prints: tables, and tagged sentences as columns, JSON lines or in colour."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from decausal._audit import AuditReport
+    from decausal.tagging.metrics import Scores
+    from decausal.tagging.predict import TaggedSentence
+
+_UNLIMITED = 10_000  # characters a line
+
+
+def print_audit(report: "AuditReport") -> None:
+    """A row for each layer, and the verdict below."""
+    words = {True: "yes", False: "no", None: "cannot be packed"}
+    _print_table(
+        ("layer", "attention", "sees the future", "sees padding", "sees a packed neighbour", "verdict"),
+        [
+            (
+                str(layer.layer),
+                layer.kind,
+                words[layer.sees_future],
+                words[layer.sees_padding],
+                words[layer.sees_neighbour],
+                layer.problem or ("unmasked, as the pattern says" if layer.expected_open else "causal"),
+            )
+            for layer in report.layers
+        ],
+    )
+    print(report)
+
+
+def print_scores(scores: "Scores") -> None:
+    """Entity-level scores over all types and for each, 0-100, and the accuracy below."""
+    rows = {"all (strict)": scores.strict, **scores.types, "all (conlleval)": scores.conlleval}
+    _print_table(
+        ("", "precision", "recall", "F1", "entities"),
+        [
+            (name, f"{row.precision:.2f}", f"{row.recall:.2f}", f"{row.f1:.2f}", str(row.support))
+            for name, row in rows.items()
+        ],
+    )
+    print(f"accuracy {scores.accuracy:.2f}")
+
+
+def sentence_writer(output: str, types: Sequence[str]) -> Callable[["TaggedSentence"], str]:
+    """A function that writes one tagged sentence.
+
+    Args:
+        output: `"conll"`, `"jsonl"` or `"color"`.
+        types: the entity types, each of which gets a colour.
+    """
+    writers: dict[str, Callable[[TaggedSentence], str]] = {
+        "conll": _as_conll,
+        "jsonl": _as_json,
+        "color": partial(_as_color, types),
+    }
+    return writers[output]
+
+
+def check_columns(sentences: Sequence[Sequence[str]]) -> None:
+    """Refuses words that columns cannot hold.
+
+    Raises:
+        ValueError: a word is empty, or holds a tab or a line break.
+    """
+    for number, words in enumerate(sentences, 1):
+        for word in words:
+            if not word or re.search(r"[\t\r\n]", word):
+                raise ValueError(
+                    f"sentence {number} has the word {word!r}, and columns have no place for an empty word, a tab or a "
+                    f"line break: choose --output jsonl."
+                )
+
+
+def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table as wide as the terminal, or else as wide as it needs: no cell is ever cut."""
+    table = Table()
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else _UNLIMITED).print(table)
+
+
+def _as_conll(sentence: "TaggedSentence") -> str:
+    return "".join(f"{word}\t{tag}\n" for word, tag in zip(sentence.tokens, sentence.tags, strict=True))
+
+
+def _as_json(sentence: "TaggedSentence") -> str:
+    scores = [None if value is None else round(value, 4) for value in sentence.scores]
+    return json.dumps({"tokens": sentence.tokens, "tags": sentence.tags, "scores": scores}, ensure_ascii=False)
+
+
+def _as_color(types: Sequence[str], sentence: "TaggedSentence") -> str:
+    words = list(sentence.tokens)
+    for kind, first, end in sentence.entities:
+        words[first] = f"\033[{41 + types.index(kind) % 6};97m {words[first]}"
+        words[end - 1] = f"{words[end - 1]} \033[2m{kind} \033[0m"
+    return " ".join(words)
