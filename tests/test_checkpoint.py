@@ -109,6 +109,13 @@ def test_a_truncated_weights_file_is_refused_by_name(saved):
         decausal.load(directory)
 
 
+def test_a_damaged_tokenizer_is_refused_with_its_place(saved):
+    directory, _ = saved
+    (directory / "tokenizer.json").write_text("{")
+    with pytest.raises(decausal.CheckpointError, match=rf"{directory}: the tokenizer cannot be read"):
+        decausal.load(directory)
+
+
 def test_pickled_weights_are_refused(saved):
     directory, _ = saved
     (directory / "model.safetensors").rename(directory / "pytorch_model.bin")

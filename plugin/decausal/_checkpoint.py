@@ -74,7 +74,7 @@ def load(
     setattr(base.config, RECORD, record)
     cast_head_input(base)
     model = _load_adapter(base, directory) if is_adapter else base
-    return model.eval(), load_tokenizer(str(directory), add_prefix_space=record.get("add_prefix_space", True))
+    return model.eval(), _load_tokenizer(directory, record)
 
 
 def read_record(config: PreTrainedConfig, directory: Path) -> dict[str, Any]:
@@ -225,6 +225,13 @@ def _from_pretrained(
     except Exception as error:  # transformers, safetensors and the hub each raise their own
         raise CheckpointError(f"{directory}: the weights of {source} cannot be loaded: {error}") from error
     return model
+
+
+def _load_tokenizer(directory: Path, record: dict[str, Any]) -> Any:
+    try:
+        return load_tokenizer(str(directory), add_prefix_space=record.get("add_prefix_space", True))
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise CheckpointError(f"{directory}: the tokenizer cannot be read: {error}") from error
 
 
 def _load_adapter(model: PreTrainedModel, directory: Path) -> Any:
