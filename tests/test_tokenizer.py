@@ -16,7 +16,7 @@ from transformers import (
 import small_tokenizers
 from decausal._tokenizer import load_tokenizer, prepare_tokenizer
 
-SHARED = Path(__file__).parents[3] / "shared"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
 STORIES = SHARED / "models" / "stories260k"
 CONLL = SHARED / "data" / "conll2003" / "eng.testa"
 
@@ -28,6 +28,9 @@ SENTENCES = [
 ]
 
 every_kind = pytest.mark.parametrize("build", small_tokenizers.ALL.values(), ids=small_tokenizers.ALL)
+byte_level = pytest.mark.parametrize(
+    "build", [small_tokenizers.gpt2, small_tokenizers.llama3, small_tokenizers.qwen2, small_tokenizers.smollm2]
+)
 needs_stories = pytest.mark.skipif(not STORIES.is_dir(), reason="needs ../shared/models/stories260k")
 
 
@@ -152,9 +155,38 @@ def test_truncation_cuts_on_the_right_as_windows_need():
     assert prepare_tokenizer(given).truncation_side == "right"
 
 
-def test_character_offsets_in_a_text_do_not_count_the_space_put_in_front():
-    encoded = prepare_tokenizer(small_tokenizers.gpt2())("the house", return_offsets_mapping=True)
-    assert encoded["offset_mapping"] == [(0, 3), (3, 9)]
+@byte_level
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("the house", [(0, 3), (4, 9)]), ("  the house", [(2, 5), (6, 11)])],
+    ids=["plain", "indented"],
+)
+def test_character_offsets_in_a_text_leave_out_spaces(build, text, expected, tmp_path):
+    prepare_tokenizer(build()).save_pretrained(tmp_path)
+    encoded = load_tokenizer(str(tmp_path))(text, add_special_tokens=False, return_offsets_mapping=True)
+    assert encoded["offset_mapping"] == expected
+
+
+@byte_level
+@pytest.mark.parametrize("before", [lambda given: given, prepare_tokenizer], ids=["given", "prepared before"])
+def test_and_so_do_those_of_a_tokenizer_that_puts_no_space_in_front(build, before):
+    encoded = prepare_tokenizer(before(build()), add_prefix_space=False)(" the house", return_offsets_mapping=True)
+    assert encoded["offset_mapping"][-2:] == [(1, 4), (5, 10)]
+
+
+def test_and_those_of_one_that_puts_it_in_front_by_itself():
+    given = small_tokenizers.gpt2()
+    given.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    prepared = prepare_tokenizer(given)
+    assert prepared("the house", return_offsets_mapping=True)["offset_mapping"] == [(0, 3), (4, 9)]
+    assert cut_words(prepared, WORDS) == cut_words(given, WORDS)
+
+
+@byte_level
+def test_spaces_in_front_of_a_text_change_nothing(build):
+    prepared = prepare_tokenizer(build())
+    assert prepared.num_special_tokens_to_add() == build().num_special_tokens_to_add()
+    assert cut_text(prepared, ["", "", *WORDS]) == cut_words(prepared, WORDS)
 
 
 def test_languages_without_spaces_get_none():
@@ -186,7 +218,8 @@ def test_a_tokenizer_that_cannot_be_made_to_agree_is_left_alone_with_a_warning()
     given.backend_tokenizer.normalizer = normalizers.Strip()
     with pytest.warns(UserWarning, match=r"\['the', 'Ġhouse', 'Ġ', '1'.* cannot be cut the same way \(best: \['ho'"):
         prepared = prepare_tokenizer(given)
-    assert pipeline_of(prepared) == pipeline_of(given)
+    assert cut_words(prepared, WORDS) == cut_words(given, WORDS)
+    assert cut_text(prepared, WORDS) == cut_text(given, WORDS)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import json
 import warnings
 from typing import Any
 
-from tokenizers import Tokenizer, normalizers
+from tokenizers import Regex, Tokenizer, normalizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
@@ -19,6 +19,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 # of the running text spans two words.
 _WITH_SPACES = (("the", "house", "1995", "don't"), " ")
 _WITHOUT_SPACES = (("中", "1995", "中", "7"), "")
+_LEADING_SPACES = "^ +"
 
 
 def load_tokenizer(
@@ -61,13 +62,16 @@ def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, add_prefix_space: bool
     that `save_pretrained` writes. Where there is no padding token, the end-of-sequence token serves, else
     the unknown token: the vocabulary never grows. Truncation is set to cut on the right.
 
+    Character offsets of a byte-level tokenizer then leave out the space that a sub-word begins with: in
+    `"the house"` those of `Ġhouse` are (4, 9). A SentencePiece tokenizer has no step for that: `▁house` is (3, 9).
+
     Args:
         tokenizer: Any fast tokenizer; it is left untouched.
         add_prefix_space: True where words are separated by spaces; False for languages without (Chinese,
             Japanese, Thai), whose words then get none, the first one included.
 
     Warns:
-        UserWarning: If pre-split words still differ from running text; the tokenizer then is as it was given.
+        UserWarning: If pre-split words still differ from running text; they then are cut as the given tokenizer does.
 
     Raises:
         ValueError: If the tokenizer is not a fast one, or has no token to pad with.
@@ -78,7 +82,7 @@ def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, add_prefix_space: bool
             "`tokenizers` library) know which word a sub-word belongs to: use a model that has a "
             "tokenizer.json, or convert this one to PreTrainedTokenizerFast"
         )
-    prepared = _space_words(copy.deepcopy(tokenizer), add_prefix_space)
+    prepared = _trim_offsets(_space_words(copy.deepcopy(tokenizer), add_prefix_space), add_prefix_space)
     prepared.truncation_side = "right"
     if prepared.pad_token is None:
         prepared.pad_token = prepared.eos_token or prepared.unk_token
@@ -102,7 +106,9 @@ def _space_words(tokenizer: PreTrainedTokenizerFast, add_prefix_space: bool) -> 
     if add_prefix_space:
         # Before everything else: the prefix space of a ByteLevel that comes late in a Sequence goes to every
         # piece of a word which an earlier step has split ("1995" by digits, "don't" at the apostrophe).
-        steps = [normalizers.Prepend(" "), *([backend.normalizer] if backend.normalizer else [])]
+        # A text's own spaces go first, so that its first word too has one.
+        one_space = [normalizers.Replace(Regex(_LEADING_SPACES), ""), normalizers.Prepend(" ")]
+        steps = [*one_space, *([backend.normalizer] if backend.normalizer else [])]
         backend.normalizer = normalizers.Sequence(steps)
     else:
         _remove_prefixes(backend)
@@ -113,10 +119,28 @@ def _space_words(tokenizer: PreTrainedTokenizerFast, add_prefix_space: bool) -> 
         f"tokenizer={tokenizer.name_or_path!r}, add_prefix_space={add_prefix_space}: the text {text!r} is "
         f"cut into {tokenizer.convert_ids_to_tokens(running)}, and its words from the second on, given as a "
         f"list, cannot be cut the same way (best: {tokenizer.convert_ids_to_tokens(later)}). The tokenizer "
-        "stays as it is; the model will see words cut as in no text it was trained on, and scores may suffer",
+        "goes on as it did; the model will see words cut as in no text it was trained on, and scores may suffer",
         stacklevel=3,
     )
     return tokenizer
+
+
+def _trim_offsets(tokenizer: PreTrainedTokenizerFast, add_prefix_space: bool) -> PreTrainedTokenizerFast:
+    if not _has_spaces_in_offsets(tokenizer):
+        return tokenizer
+    trimmed = _make_generic(tokenizer)
+    backend = trimmed.backend_tokenizer
+    # First, because a prefix space, which is in no text, is looked for in the very first sub-word only.
+    trim = processors.ByteLevel(add_prefix_space=add_prefix_space, trim_offsets=True)
+    backend.post_processor = processors.Sequence([trim, *([backend.post_processor] if backend.post_processor else [])])
+    return tokenizer if _has_spaces_in_offsets(trimmed) else trimmed
+
+
+def _has_spaces_in_offsets(tokenizer: PreTrainedTokenizerFast) -> bool:
+    words, separator = _WITH_SPACES
+    text = separator.join(words)
+    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    return any(separator in text[start:end] for start, end in offsets)
 
 
 def _cut_text(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
@@ -148,14 +172,15 @@ def _make_generic(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast
 
 
 def _remove_prefixes(backend: Tokenizer) -> None:
-    """Take from normalizer and pre-tokenizer whatever they put in front of a word."""
+    """Take from every step whatever it puts in front of a word."""
     # The library rebuilds these parts from JSON only as parts of a whole tokenizer; an empty one will do.
     parts: dict[str, Any] = {"model": {"type": "WordLevel", "vocab": {}, "unk_token": ""}, "added_tokens": []}
-    for name in ("normalizer", "pre_tokenizer"):
+    for name in ("normalizer", "pre_tokenizer", "post_processor"):
         part = getattr(backend, name)
         parts[name] = part and _without_prefix(json.loads(part.__getstate__()))
     bare = Tokenizer.from_str(json.dumps(parts))
     backend.normalizer, backend.pre_tokenizer = bare.normalizer, bare.pre_tokenizer
+    backend.post_processor = bare.post_processor
 
 
 def _without_prefix(step: dict[str, Any]) -> dict[str, Any] | None:
@@ -164,6 +189,10 @@ def _without_prefix(step: dict[str, Any]) -> dict[str, Any] | None:
             return step | {"normalizers": [kept for child in children if (kept := _without_prefix(child))]}
         case {"type": "Sequence", "pretokenizers": list(children)}:
             return step | {"pretokenizers": [_without_prefix(child) for child in children]}
+        case {"type": "Sequence", "processors": list(children)}:
+            return step | {"processors": [_without_prefix(child) for child in children]}
+        case {"type": "Replace", "pattern": {"Regex": pattern}} if pattern == _LEADING_SPACES:
+            return None
         case {"type": "Prepend"}:
             return None
         case {"type": "Metaspace"}:

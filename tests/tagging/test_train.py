@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
-from transformers import AutoModelForTokenClassification, pipeline
+from transformers import AutoModelForTokenClassification
 
 import decausal
 from decausal.tagging.predict import Tagger
@@ -360,16 +360,6 @@ def test_a_sentence_longer_than_the_limit_is_scored_word_by_word(recipe, run, tm
     results = results_of(run)
     assert results["windows"]["test"]["sentences_in_several_windows"] == 1
     assert results["scores"]["test"]["support"] == 30
-
-
-def test_the_pipeline_of_transformers_gives_character_offsets(recipe, run):
-    assert main([recipe(num_train_epochs=8, unmask="0111")]) == 0
-    model, tokenizer = decausal.load(run)
-    tag = pipeline("token-classification", model=model, tokenizer=tokenizer, aggregation_strategy="first")
-    text = "a house now ."
-    found = tag(text)
-    assert found[0]["entity_group"] == "PER"
-    assert text[found[0]["start"] : found[0]["end"]].strip() == "house"
 
 
 def test_early_stopping_ends_a_run_that_no_longer_gains(recipe, run):

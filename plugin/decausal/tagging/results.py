@@ -41,11 +41,13 @@ from decausal.tagging.predict import Tagger
 tagger = Tagger.from_pretrained("{{ name }}")
 tagger.tag([["Jordan", "said", "no", "."]])
 
-# or with the pipeline of transformers, on running text
+# or with the pipeline of transformers, on running text: entities with their characters
 from transformers import pipeline
+from decausal.tagging.pipeline import TaggerPipeline
 
 model, tokenizer = decausal.load("{{ name }}")
-tag = pipeline("token-classification", model=model, tokenizer=tokenizer, aggregation_strategy="first")
+tag = pipeline("token-classification", model, tokenizer=tokenizer, pipeline_class=TaggerPipeline)
+tag("Jordan said no.", aggregation_strategy="first")
 ```
 
 ## Scores
