@@ -19,7 +19,7 @@ run() { # name, recipe, fields ...
   if accelerate launch --cpu --num_processes 1 --num_cpu_threads_per_process "$OMP_NUM_THREADS" \
     -m decausal.tagging.train "recipes/ner/$recipe.yaml" --use_cpu true --disable_tqdm true \
     --max_train_samples 1500 --max_eval_samples 800 --output_dir "$output/$name" "$@" >"$output/$name.log" 2>&1; then
-    cp "$output/$name/results.json" "benchmarks/results/$name.json"
+    sed "s#$output#OUTPUT_DIR#g" "$output/$name/results.json" >"benchmarks/results/$name.json"
   else
     echo "$name failed: see $output/$name.log"
   fi

@@ -22,22 +22,24 @@ source .venv/bin/activate
 python -c 'import torch' 2>/dev/null || python -m pip install --quiet torch==2.13.0
 python -m pip install --quiet ".[train]" gguf
 
+export PYTHONWARNINGS=ignore PYTHONUNBUFFERED=1 TQDM_DISABLE=1 TOKENIZERS_PARALLELISM=false TRANSFORMERS_VERBOSITY=error
+
 step "SmolLM2-135M, a pretrained Llama-architecture LLM, in models/smollm2-135m"
 python scripts/prepare_smollm2.py models/smollm2-135m
 
 step "QLoRA in 4 bits, twice at a time: every layer causal, and every layer unmasked"
-export PYTHONWARNINGS=ignore PYTHONUNBUFFERED=1 TQDM_DISABLE=1 TOKENIZERS_PARALLELISM=false TRANSFORMERS_VERBOSITY=error
 threads=$(python -c 'import os; print(max(1, os.cpu_count() // 2))') # of each run
 export threads
 train() { # name, pattern
-  if [ -e "outputs/right_context_$1/results.json" ]; then
-    echo "outputs/right_context_$1 is there already"
+  local name=$1
+  if [ -e "outputs/right_context_$name/results.json" ]; then
+    echo "outputs/right_context_$name is there already"
     return
   fi
   accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
     --num_cpu_threads_per_process "$threads" -m decausal.tagging.train recipes/ner/right_context_qlora.yaml \
-    --unmask "$2" --output_dir "outputs/right_context_$1" --overwrite_output_dir true --disable_tqdm true 2>&1 |
-    awk -v name="$1" '{ printf "%-8s | %s\n", name, $0; fflush() }'
+    --unmask "$2" --output_dir "outputs/right_context_$name" --overwrite_output_dir true --disable_tqdm true 2>&1 |
+    while IFS= read -r line; do printf '%-8s | %s\n' "$name" "$line"; done
 }
 export -f train
 # xargs, not "&": a background job of a script never hears of Ctrl-C.
