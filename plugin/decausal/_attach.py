@@ -140,7 +140,7 @@ class Handle:
 def _check_supported(stack: DecoderStack, chosen: tuple[int, ...], window: Window) -> None:
     name = type(stack.model).__name__
     if is_encoder(stack.config):
-        raise UnsupportedModelError(encoder_message(stack.config))
+        raise UnsupportedModelError(encoder_message(stack.config, name))
     if "attention_mask" not in ForwardNames.of(stack.runner).parameters:
         raise UnsupportedModelError(
             f"{name} takes no attention_mask but tells padding from its token ids, so that what its layers see "

@@ -171,9 +171,12 @@ def is_encoder(config: PreTrainedConfig) -> bool:
     return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
 
 
-def encoder_message(config: PreTrainedConfig) -> str:
+def encoder_message(config: PreTrainedConfig, name: str = "The model") -> str:
     """Why an encoder is refused, and what to write instead."""
-    return f'model_type={config.model_type!r} is an encoder: its layers already see both sides. Use unmask="none".'
+    return (
+        f"{name} (model_type={config.model_type!r}) is an encoder: its layers already see both sides. "
+        f'Use unmask="none".'
+    )
 
 
 def _decoder(model: PreTrainedModel) -> nn.Module:
