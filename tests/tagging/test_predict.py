@@ -260,7 +260,7 @@ def test_an_encoder_has_no_pattern_to_audit_and_takes_none(encoder, fail):
     assert result.exit_code == 0
     assert "an encoder (model_type='bert'), which sees both sides" in result.output
     assert CliRunner().invoke(app, ["audit", str(encoder), "--unmask", "none"]).exit_code == 0
-    assert "error: model_type='bert' is an encoder" in fail("audit", encoder, "--unmask", "11")
+    assert "(model_type='bert') is an encoder" in fail("audit", encoder, "--unmask", "11")
 
 
 def test_a_directory_without_a_model_is_called_so(tmp_path, fail):
