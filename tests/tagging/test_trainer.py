@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from transformers import DataCollatorForTokenClassification, Trainer
@@ -6,6 +8,7 @@ from decausal._tokenizer import load_tokenizer
 from decausal.tagging.arguments import parse_recipe
 from decausal.tagging.model import build_model
 from decausal.tagging.splits import Corpus, Split
+from decausal.tagging.train import train
 from decausal.tagging.trainer import TaggingTrainer, token_mean_loss
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -66,3 +69,10 @@ def test_the_loss_is_the_mean_over_labelled_sub_words():
     outputs = type("Outputs", (), {"logits": logits})
     torch.testing.assert_close(token_mean_loss(outputs, labels), expected)
     torch.testing.assert_close(token_mean_loss(outputs, labels, torch.tensor(6)), expected / 2)
+
+
+def test_a_cosine_ends_at_zero_after_the_last_optimizer_step(recipe):
+    training = {"lr_scheduler_type": "cosine", "logging_steps": 1, "gradient_accumulation_steps": 2, "max_steps": 8}
+    results = train(*parse_recipe([recipe(**training)]))
+    rates = [entry["learning_rate"] for entry in results["log"] if "learning_rate" in entry]
+    assert rates == pytest.approx([1e-2 * (1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)])

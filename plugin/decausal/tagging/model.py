@@ -168,14 +168,6 @@ def _with_lora(
     return adapted
 
 
-def describe_processes(training: TaggingTrainingArguments) -> str:
-    """What the run really is: how many processes, under which strategy, on which kind of device."""
-    strategy = training.distributed_state.distributed_type
-    if training.world_size == 1:
-        return f"one process on {training.device}"
-    return f"{training.world_size} processes ({strategy.value}) on {training.device.type}"
-
-
 def describe_layers(model: nn.Module, pattern: str) -> str:
     """The pattern with the layers that it means in this model, as they are printed side by side."""
     base = next(module for module in model.modules() if isinstance(module, PreTrainedModel))

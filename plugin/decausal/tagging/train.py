@@ -23,11 +23,11 @@ from decausal.tagging.model import (
     build_model,
     describe_layers,
     describe_parameters,
-    describe_processes,
     longest_input,
     read_config,
 )
 from decausal.tagging.outputs import check_resumed, checkpoint_to_resume, remove_run, writing
+from decausal.tagging.processes import check_launch, describe_processes
 from decausal.tagging.results import describe, environment, save_results
 from decausal.tagging.splits import Corpus, Split
 from decausal.tagging.trainer import TaggingTrainer
@@ -66,6 +66,7 @@ def train(
         ValueError: an argument does not fit.
     """
     started = time.time()
+    check_launch(training)
     output = Path(training.output_dir)
     checkpoint = checkpoint_to_resume(tagging, model_config, training)
     set_seed(training.seed)
