@@ -91,11 +91,13 @@ def evaluate(
     separator: _Separator = None,
     file_format: _FileFormat = None,
     tag_scheme: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--tag_scheme", "--tag-scheme", help="IOB1, IOB2, BIOES, BILOU, IO, bare-runs, bare-words or auto."
+            "--tag_scheme",
+            "--tag-scheme",
+            help="IOB1, IOB2, BIOES, BILOU, IO, bare-runs, bare-words or auto; by default as in training.",
         ),
-    ] = "auto",
+    ] = None,
     batch_size: _BatchSize = 32,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -104,11 +106,15 @@ def evaluate(
     from decausal.tagging.data import read_sentences
     from decausal.tagging.predict import Tagger
 
+    tagger = Tagger.from_pretrained(checkpoint, batch_size=batch_size, device_map=_device_map())
     sentences, report = read_sentences(
-        test_file, columns=columns, separator=separator, file_format=file_format, tag_scheme=tag_scheme
+        test_file,
+        columns=columns,
+        separator=separator,
+        file_format=file_format,
+        tag_scheme=tag_scheme or tagger.tag_scheme,
     )
     typer.echo(report, err=True)
-    tagger = Tagger.from_pretrained(checkpoint, batch_size=batch_size, device_map=_device_map())
     scores = tagger.score(sentences, report.source)
     if as_json:
         typer.echo(json.dumps(scores.to_dict(), indent=1))

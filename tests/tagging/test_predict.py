@@ -109,6 +109,17 @@ def test_repairs_are_a_warning_with_their_number(checkpoint, tmp_path):
         Tagger.from_pretrained(checkpoint).evaluate(str(path), tag_scheme="IOB2")
 
 
+def test_bare_tags_are_scored_as_those_of_the_training_data_were_read(recipe, tmp_path):
+    (tmp_path / "train.tsv").write_text("a\tO\nhouse\tPER\nnow\tO\n")
+    (tmp_path / "test.tsv").write_text("the\tPER\nhouse\tPER\nin\tO\na\tO\nwas\tO\n")
+    files = {"train_file": str(tmp_path / "train.tsv"), "validation_file": None, "test_file": None}
+    assert train([recipe(**files)]) == 0
+    assert Tagger.from_pretrained(tmp_path / "run").evaluate(str(tmp_path / "test.tsv")).strict.support == 2
+    options = ["evaluate", str(tmp_path / "run"), "--test_file", str(tmp_path / "test.tsv")]
+    assert "bare-words" in CliRunner().invoke(app, options).stderr
+    assert "bare-runs" in CliRunner().invoke(app, [*options, "--tag_scheme", "auto"]).stderr
+
+
 def test_sentences_in_memory_are_scored_as_those_of_a_file(checkpoint, corpus):
     tagger = Tagger.from_pretrained(checkpoint)
     sentences, _ = read_sentences(corpus / "test.tsv")

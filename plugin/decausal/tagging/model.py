@@ -59,7 +59,7 @@ def build_model(
     model_class = token_classification_class(config)
     config.architectures = [model_class.__name__]
     record["tagging"] = {name: getattr(tagging, name) for name in ("max_length", "stride", "label_position")}
-    record["add_prefix_space"] = tagging.add_prefix_space
+    record |= {"add_prefix_space": tagging.add_prefix_space, "tag_scheme": tagging.tag_scheme}
     if Path(str(model_config.model_name_or_path)).is_dir():
         check_weights(Path(str(model_config.model_name_or_path)))
     model: PreTrainedModel = model_class.from_pretrained(

@@ -51,6 +51,9 @@ class Tagger:
         model: the token classifier that `decausal.load` returned.
         tokenizer: the tokenizer that came with it.
         batch_size: windows a forward pass; they are sorted by length first.
+
+    Attributes:
+        tag_scheme: how the tags of the training data were read; so are those of files to score.
     """
 
     def __init__(
@@ -64,8 +67,10 @@ class Tagger:
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.tokenizer.padding_side = "right"
+        record = getattr(model.config, RECORD, {})
         # As in training, so that windows are cut and labels are read where the model learned them.
-        self._alignment = getattr(model.config, RECORD, {}).get("tagging") or {"max_length": 512, "stride": 128}
+        self._alignment = record.get("tagging") or {"max_length": 512, "stride": 128}
+        self.tag_scheme: str = record.get("tag_scheme", "auto")
 
     @classmethod
     def from_pretrained(cls, path: str | Path, *, batch_size: int = 32, **kwargs: Any) -> "Tagger":
@@ -102,7 +107,7 @@ class Tagger:
 
         Args:
             source: as for `read_sentences`.
-            **kwargs: more arguments of `read_sentences`.
+            **kwargs: more arguments of `read_sentences`; `tag_scheme` is by default the model's.
 
         Raises:
             DataError: a file cannot be read, or none of its tags is known to the model.
@@ -110,7 +115,7 @@ class Tagger:
         Warns:
             UserWarning: tags were repaired, spans were dropped, or tags are unknown to the model; with the counts.
         """
-        sentences, report = read_sentences(source, **kwargs)
+        sentences, report = read_sentences(source, **{"tag_scheme": self.tag_scheme, **kwargs})
         if report.repaired_tags or report.dropped_spans:
             warnings.warn(str(report), stacklevel=2)
         return self.score(sentences, report.source)

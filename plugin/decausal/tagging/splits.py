@@ -18,10 +18,12 @@ class Corpus:
     Attributes:
         sentences: for `train`, `validation` and `test`, the columns `tokens` and `tags`, IOB2.
         reports: what was found while reading each.
+        tag_scheme: the recipe's; where that is `"auto"` and the tags are bare types, the one that was guessed.
     """
 
     sentences: dict[str, datasets.Dataset]
     reports: dict[str, ReadReport]
+    tag_scheme: str
 
     @classmethod
     def read(cls, tagging: TaggingArguments) -> "Corpus":
@@ -58,7 +60,7 @@ class Corpus:
             if tag_scheme == "auto" and reports[name].has_bare_tags:
                 tag_scheme = reports[name].scheme  # a guess, and it must be the same for every split
             sentences[name] = found.select(range(min(limit, len(found)))) if limit else found
-        corpus = cls(sentences, reports)
+        corpus = cls(sentences, reports, tag_scheme)
         if corpus.labels == ["O"]:
             raise DataError(
                 f"{reports['train'].source}: none of its {reports['train'].tokens:,} words is tagged as anything "

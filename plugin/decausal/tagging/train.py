@@ -73,6 +73,7 @@ def train(
     config = read_config(model_config)
     make_record(config, tagging.unmask, tagging.window)  # a pattern that does not fit is better known at once
     corpus = Corpus.read(tagging)
+    tagging = replace(tagging, tag_scheme=corpus.tag_scheme)
     labels = corpus.labels
     for warning in corpus.warnings():
         _say(f"warning: {warning}")
