@@ -91,7 +91,9 @@ def test_an_attention_function_that_ignores_masks_is_caught(llama):
     decausal.unmask(model, "0011")
     report = decausal.audit(model)
     assert not report.ok
-    assert report.layers[2].problem == "is causal, the pattern says unmasked; sees padding"
+    assert report.layers[2].problem == (
+        "is causal, the pattern says unmasked; sees padding; sees the packed neighbour to its left"
+    )
 
 
 def test_the_audit_leaves_the_model_as_it_was(llama):

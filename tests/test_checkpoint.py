@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForTokenClassification,
@@ -92,6 +93,8 @@ def test_a_checkpoint_without_a_pattern_is_refused_with_both_ways_out(stories):
         ({"layers": [0, 1]}, r"means the layers \[3, 4\].*recorded layers are \[0, 1\]"),
         ({"unmask": "000011"}, "6 groups"),
         ({"unmask": 9}, "in quotes"),
+        ({"scope": "prompt"}, r"scope='prompt', window='symmetric' are unknown"),
+        ({"window": None}, r"scope='all', window=None are unknown"),
     ],
 )
 def test_a_pattern_that_contradicts_the_model_is_refused(saved, changes, message):
@@ -106,6 +109,15 @@ def test_a_truncated_weights_file_is_refused_by_name(saved):
     weights = directory / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
     with pytest.raises(decausal.CheckpointError, match=r"model\.safetensors is damaged"):
+        decausal.load(directory)
+
+
+def test_weights_that_are_missing_are_refused_and_not_made_up(saved):
+    directory, _ = saved
+    weights = load_file(directory / "model.safetensors")
+    del weights["score.weight"]
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(decausal.CheckpointError, match=r"lacks 1 of the weights of LlamaForT.*score\.weight"):
         decausal.load(directory)
 
 

@@ -6,8 +6,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama import modeling_llama
 
 import decausal
+from rows import IDS
 
-IDS = torch.tensor([[5, 9, 23, 7, 41, 3], [8, 2, 60, 33, 12, 6]])
 PACKED = torch.tensor([[0, 1, 2, 0, 1, 2]])
 
 
@@ -61,6 +61,20 @@ def test_flash_kernels_refuse_several_packed_rows_which_they_would_mix(flash):
         model(IDS, position_ids=PACKED.repeat(2, 1))
 
 
+def test_flash_kernels_refuse_packed_documents_that_begin_at_different_positions(flash):
+    model, _ = flash
+    decausal.unmask(model, "0011")
+    with pytest.raises(decausal.UnsupportedModelError, match="begins at the same position"):
+        model(IDS[:1], position_ids=torch.tensor([[5, 6, 7, 6, 7, 8]]))
+
+
+def test_flash_kernels_refuse_packed_documents_beside_padding(flash):
+    model, _ = flash
+    decausal.unmask(model, "0011")
+    with pytest.raises(decausal.UnsupportedModelError, match="does not look at positions where there is a padding"):
+        model(IDS[:1], position_ids=PACKED, attention_mask=torch.tensor([[1, 1, 1, 1, 1, 0]]))
+
+
 @pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
 def test_packed_documents_stay_apart_where_the_host_drops_the_mask(llama, attn_implementation, monkeypatch):
     model = llama(attn_implementation)
@@ -89,7 +103,7 @@ def test_no_opened_mask_outlives_its_forward(llama):
     with torch.no_grad():
         model(IDS)
     hook = next(iter(model.model.layers[0]._forward_pre_hooks.values()))
-    assert len(hook.state.opened) == 0
+    assert len(hook.state._opened) == 0
 
 
 def test_a_mask_with_more_keys_than_queries_is_refused_by_shape(llama):

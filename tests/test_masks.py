@@ -113,6 +113,12 @@ def test_a_full_window_lifts_the_window_but_neither_padding_nor_documents(conver
     assert torch.equal(open_mask(convert(packed_window), window="full"), convert(lifted))
 
 
+def test_a_full_window_is_not_split_by_padding_inside_a_row():
+    host = mask_of("1 0 0 0", "1 0 0 0", "1 0 1 0", "0 0 1 1")
+    lifted = mask_of("1 0 1 1", "1 0 1 1", "1 0 1 1", "1 0 1 1")
+    assert torch.equal(open_mask(host, window="full")[..., [0, 2, 3], :], lifted[..., [0, 2, 3], :])
+
+
 def test_documents_are_numbered_where_positions_start_again():
     documents = packed_documents(torch.tensor([[0, 1, 0, 0, 1]]))
     assert documents.tolist() == [[0, 0, 1, 2, 2]]

@@ -1,15 +1,24 @@
 """Unmasking chosen layers of a model in place, and putting everything back."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from torch import nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from ._errors import UnsupportedModelError
-from ._hooks import ModelGuard, OpenLayer, SharedState, end_forward, hooks_of, open_layers, unregister
+from ._hooks import (
+    ModelGuard,
+    OpenLayer,
+    check_window,
+    end_forward,
+    forget_compiled,
+    hooks_of,
+    open_layers,
+    unregister,
+)
 from ._layers import (
     DecoderLayer,
     DecoderStack,
@@ -21,6 +30,7 @@ from ._layers import (
 )
 from ._masks import Window
 from ._pattern import LayerPattern, format_layers
+from ._state import SharedState
 
 RECORD = "decausal"
 """The name of our entry in a model's configuration."""
@@ -57,16 +67,20 @@ def unmask(
     parsed = LayerPattern.parse(pattern)
     key = uuid.uuid4().hex
     if parsed.text == "none":
+        _forget_record(model)
         return Handle(model, (), key)
     stack = find_decoder_stack(model)
     chosen = parsed.layers(len(stack.layers))
-    if chosen:
-        _check_supported(stack, chosen, window)
-        state = _state_of(stack)
-        for index in chosen:
-            _open(stack.layers[index], window, state, stack.config).owners[key] = str(parsed)
-        _guard(stack, state)
-        _record(stack)
+    if not chosen:
+        _forget_record(model)
+        return Handle(model, (), key)
+    _check_supported(stack, chosen, window)
+    state = _state_of(stack)
+    for index in chosen:
+        _open(stack.layers[index], window, state, stack.config).owners[key] = str(parsed)
+    _guard(stack, state, window)
+    forget_compiled()
+    _record(stack.model, {"num_hidden_layers": len(stack.layers), "model_type": stack.config.model_type})
     return Handle(model, chosen, key)
 
 
@@ -96,22 +110,22 @@ class Handle:
         Calling it again does nothing. Take a loss's backward pass before: with gradient checkpointing it computes the
         layers once more, and needs them open.
         """
-        mine = [
-            module for module in self.model.modules() if any(self.key in h.owners for h in hooks_of(module, OpenLayer))
-        ]
-        for module in mine:
+        if not self.layers:
+            return
+        # Looked for anew, not in the decoder stack: layers may have been wrapped or cut off since.
+        for module in self.model.modules():
             for hook in hooks_of(module, OpenLayer):
-                del hook.owners[self.key]
-                if not hook.owners:
+                if hook.owners.pop(self.key, None) is not None and not hook.owners:
                     if not hook.is_paused:
                         hook.close()
                     del hook.state.layers[hook.index]
                     unregister(module, hook)
-        if mine:
-            stack = find_decoder_stack(self.model)
-            if not any(open_layers(stack.model)):
-                _unguard(stack)
-            _record(stack)
+        if not any(open_layers(self.model)):
+            _unguard(self.model)
+        forget_compiled()
+        base = _transformers_model(self.model)
+        if base is not None and hasattr(base.config, RECORD):
+            _record(base, getattr(base.config, RECORD))
 
     @contextmanager
     def paused(self) -> Iterator[nn.Module]:
@@ -151,8 +165,7 @@ def _check_supported(stack: DecoderStack, chosen: tuple[int, ...], window: Windo
             f"{name}: its configuration says is_causal=False, with which transformers opens every layer, packed "
             f"neighbours included. Remove that and choose the layers here."
         )
-    if attention_kernel(stack.config) == "flex" and window == "full":
-        raise UnsupportedModelError(f'{name}: window="full" is not available with flex_attention; use sdpa or eager.')
+    check_window(attention_kernel(stack.config), window, name)
     for hook in open_layers(stack.model):
         if hook.window != window:
             raise ValueError(
@@ -190,44 +203,54 @@ def _open(layer: DecoderLayer, window: Window, state: SharedState, config: PreTr
     return hook
 
 
-def _guard(stack: DecoderStack, state: SharedState) -> None:
+def _guard(stack: DecoderStack, state: SharedState, window: Window) -> None:
     for model in stack.wrappers:
         if not hooks_of(model, ModelGuard):
             model.register_forward_pre_hook(
-                ModelGuard(model, model is stack.runner, state, stack.config), with_kwargs=True
+                ModelGuard(model, model is stack.runner, state, stack.config, window), with_kwargs=True
             )
             if model is stack.runner:
                 model.register_forward_hook(end_forward, always_call=True)
 
 
-def _unguard(stack: DecoderStack) -> None:
-    for model in stack.wrappers:
-        for guard in hooks_of(model, ModelGuard):
-            unregister(model, guard)
-        unregister(model, end_forward)
+def _unguard(model: nn.Module) -> None:
+    for module in model.modules():
+        for guard in hooks_of(module, ModelGuard):
+            unregister(module, guard)
+        unregister(module, end_forward)
 
 
 def _state_of(stack: DecoderStack) -> SharedState:
     return next((hook.state for hook in open_layers(stack.model)), SharedState())
 
 
-def _record(stack: DecoderStack) -> None:
-    hooks = list(open_layers(stack.model))
+def _transformers_model(model: nn.Module) -> PreTrainedModel | None:
+    return next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
+
+
+def _forget_record(model: nn.Module) -> None:
+    """A model on which nothing is attached may have been loaded, causal, with the record of an unmasked one."""
+    base = _transformers_model(model)
+    if base is not None and hasattr(base.config, RECORD) and not any(open_layers(model)):
+        delattr(base.config, RECORD)
+
+
+def _record(base: PreTrainedModel, facts: Mapping[str, object]) -> None:
+    """Writes what is open into the configuration, beside facts of the model; nothing where nothing is open."""
+    hooks = list(open_layers(base))
     if not hooks:
-        if hasattr(stack.model.config, RECORD):
-            delattr(stack.model.config, RECORD)
+        delattr(base.config, RECORD)
         return
     layers = tuple(sorted({hook.index for hook in hooks}))
     patterns = {pattern for hook in hooks for pattern in hook.owners.values()}
     record = {
+        **facts,
         "unmask": patterns.pop() if len(patterns) == 1 else _pattern_of(layers),
         "layers": list(layers),
-        "num_hidden_layers": len(stack.layers),
-        "model_type": stack.config.model_type,
         "scope": "all",
         "window": hooks[0].window,
     }
-    setattr(stack.model.config, RECORD, record)
+    setattr(base.config, RECORD, record)
 
 
 def _pattern_of(layers: tuple[int, ...]) -> str:

@@ -64,6 +64,8 @@ class LayerAudit:
             problems.append("sees padding")
         if self.sees_next_neighbour:
             problems.append("sees the packed neighbour to its right")
+        elif self.expected_open and self.sees_neighbour:
+            problems.append("sees the packed neighbour to its left")
         return "; ".join(problems)
 
 

@@ -1,7 +1,8 @@
 """The pattern as data: how it travels with a saved model, and how a saved model gets it back."""
 
+import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 import transformers
@@ -10,10 +11,12 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_layers import GenericForTokenClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, MODEL_MAPPING
 from transformers.quantizers.auto import AutoQuantizationConfig
+from transformers.utils import logging
 
 from ._attach import RECORD, unmask
 from ._errors import CheckpointError, UnsupportedModelError
 from ._layers import encoder_message, is_encoder, num_decoder_layers
+from ._masks import Window
 from ._pattern import LayerPattern
 from ._tokenizer import load_tokenizer
 
@@ -69,7 +72,7 @@ def load(
         source, revision = _base_of(directory)
         options = {"revision": revision, **options} if base_model is None else options
         source = base_model or source
-    base = _from_pretrained(source, directory, config, options)
+    base = _from_pretrained(source, directory, config, {"lacks_head": is_adapter, **options})
     unmask(base, record["unmask"], window=record["window"])
     setattr(base.config, RECORD, record)
     cast_head_input(base)
@@ -89,6 +92,12 @@ def read_record(config: PreTrainedConfig, directory: Path) -> dict[str, Any]:
             f'{directory}: config.json has no "{RECORD}" entry, so nothing says which layers were unmasked. If the '
             f"model was trained causal, load it with transformers; if it was unmasked, load it with transformers and "
             f"call decausal.unmask(model, PATTERN)."
+        )
+    if record.get("scope") != "all" or record.get("window") not in get_args(Window):
+        raise CheckpointError(
+            f"{directory}: the recorded scope={record.get('scope')!r}, window={record.get('window')!r} are unknown to "
+            f'this version, whose scope is "all" and whose windows are {", ".join(get_args(Window))}: load it with the '
+            f"version that wrote it, or restore the original config.json."
         )
     text = config.get_text_config(decoder=True)
     depth = num_decoder_layers(text)
@@ -149,6 +158,36 @@ def check_weights(directory: Path) -> None:
             raise CheckpointError(
                 f"{file} is damaged ({error}): fetch it again, or use an earlier checkpoint."
             ) from error
+
+
+def load_weights(
+    model_class: type[PreTrainedModel], source: str | Path, *, lacks_head: bool, **options: Any
+) -> PreTrainedModel:
+    """What `from_pretrained` loads, or an error where it would go on with random weights after a warning.
+
+    Args:
+        model_class: the class to load.
+        source: a directory, or a name on the hub.
+        lacks_head: the head may be missing there, and is then random: it is trained, or read from elsewhere.
+        **options: arguments of `from_pretrained`.
+
+    Raises:
+        CheckpointError: weights are missing; names the first of them.
+    """
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it would report the missing head
+    try:
+        loaded: Any = model_class.from_pretrained(source, output_loading_info=True, **options)
+    finally:
+        logging.set_verbosity(verbosity)
+    model, info = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
+    missing = sorted(k for k in info["missing_keys"] if not (lacks_head and k.split(".")[0] in HEAD_NAMES))
+    if missing:
+        raise CheckpointError(
+            f"{source} lacks {len(missing)} of the weights of {model_class.__name__}, the first of them {missing[0]}: "
+            f"is it another model's, or incomplete?"
+        )
+    return model
 
 
 def token_classification_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
@@ -221,10 +260,11 @@ def _from_pretrained(
     if model_class is None:
         raise CheckpointError(f"{directory}/config.json names the architecture {name!r}, which transformers lacks.")
     try:
-        model: PreTrainedModel = model_class.from_pretrained(source, config=config, **options)
+        return load_weights(model_class, source, config=config, **options)
+    except CheckpointError:
+        raise
     except Exception as error:  # transformers, safetensors and the hub each raise their own
         raise CheckpointError(f"{directory}: the weights of {source} cannot be loaded: {error}") from error
-    return model
 
 
 def _load_tokenizer(directory: Path, record: dict[str, Any]) -> Any:
@@ -238,6 +278,8 @@ def _load_adapter(model: PreTrainedModel, directory: Path) -> Any:
     from peft import PeftModel
 
     try:
-        return PeftModel.from_pretrained(model, str(directory))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Found missing adapter keys")  # they would be random
+            return PeftModel.from_pretrained(model, str(directory))
     except Exception as error:
         raise CheckpointError(f"{directory}: the adapter cannot be loaded: {error}") from error

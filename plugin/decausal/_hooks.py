@@ -3,70 +3,24 @@
 They are plain objects on the modules, so that copies, pickles and wrappers of the model carry them along.
 """
 
-import weakref
+import sys
 from collections.abc import Iterator
 from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask
-from torch.utils.weak import WeakIdKeyDictionary
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ._errors import UnsupportedModelError
-from ._layers import DecoderLayer, ForwardNames, attention_kernel
+from ._layers import DecoderLayer, ForwardNames, Kernel, attention_kernel
 from ._masks import AttentionMask, Window, document_mask, open_block_mask, open_mask, packed_documents
 from ._pattern import format_layers
+from ._state import SharedState
 
 Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
 Hook = TypeVar("Hook")
-
-
-class SharedState:
-    """What the hooks of one model share: its open layers, and the opened form of each mask that is alive.
-
-    Results are keyed weakly by the host's mask object, so that the layers of one forward share one opened mask, and
-    gradient checkpointing, which comes back with the same object, finds the same one.
-    """
-
-    def __init__(self) -> None:
-        self.layers: dict[int, OpenLayer] = {}
-        self._forget()
-
-    def _forget(self) -> None:
-        self.opened: WeakIdKeyDictionary = WeakIdKeyDictionary()
-        self.num_forwards = 0
-        self.is_running = False
-        self.position_ids: Tensor | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"layers": self.layers}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget()
-
-    def active_layers(self) -> tuple[int, ...]:
-        """The layers that are open now."""
-        return tuple(sorted(index for index, layer in self.layers.items() if not layer.is_paused))
-
-    def begin(self, position_ids: Tensor | None) -> None:
-        """A forward of the whole model starts; its positions serve layers that are not given them."""
-        self.num_forwards += 1
-        self.is_running = True
-        self.position_ids = position_ids
-
-    def end(self) -> None:
-        """The forward is over."""
-        self.is_running = False
-        self.position_ids = None
-
-    def version(self, mask: Tensor | BlockMask) -> int:
-        """Changes when somebody writes into a mask that an earlier forward has opened."""
-        if not isinstance(mask, Tensor):
-            return 0
-        return -self.num_forwards if mask.is_inference() else mask._version  # inference tensors do not count
 
 
 class OpenLayer:
@@ -82,7 +36,7 @@ class OpenLayer:
         self.owners: dict[str, str] = {}
         self.attentions = layer.attentions
         self._num_pauses = 0
-        self._found: list[Kwargs] = []
+        self._found: list[bool | None] = []
         self.open()
 
     @property
@@ -91,19 +45,27 @@ class OpenLayer:
         return self._num_pauses > 0
 
     def open(self) -> None:
-        """Tell the attention modules: without a mask their kernels go by these attributes."""
-        wanted = {"is_causal": False} | ({"sliding_window": None} if self.window == "full" else {})
-        for attention in self.attentions:
-            self._found.append({name: getattr(attention, name) for name in wanted if hasattr(attention, name)})
-            for name in self._found[-1]:
-                setattr(attention, name, wanted[name])
+        """Tell the attention modules: without a mask their kernels go by this attribute."""
+        self._found = [getattr(attention, "is_causal", None) for attention in self.attentions]
+        self._set([found if found is None else False for found in self._found])
 
     def close(self) -> None:
-        """Put the attributes back."""
-        for attention, found in zip(self.attentions, self._found, strict=True):
-            for name, value in found.items():
-                setattr(attention, name, value)
+        """Put the attribute back."""
+        self._set(self._found)
         self._found = []
+
+    def _set(self, values: list[bool | None]) -> None:
+        for attention, is_causal in zip(self.attentions, values, strict=True):
+            if is_causal is not None:
+                attention.is_causal = is_causal  # type: ignore[assignment]
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.is_paused:
+            raise RuntimeError(
+                f"{self.name} is paused, and a copy of it would stay causal for good: copy or pickle the model outside "
+                f"of `with handle.paused():`."
+            )
+        return self.__dict__
 
     def pause(self) -> None:
         """Make the layer causal until as many calls of `resume`."""
@@ -143,22 +105,26 @@ class OpenLayer:
             raise UnsupportedModelError(f"{self.name} got its masks as {type(key).__name__}; one tensor is expected.")
         if torch.compiler.is_compiling():
             return self._open(mask, position_ids, args, kwargs)
-        version = self.state.version(key)
-        known = self.state.opened.get(key)
-        is_replay = position_ids is None and not self.state.is_running
-        if known is not None and known[0] == version and (is_replay or known[1]() is position_ids):
-            remembered: AttentionMask = known[2]
-            return remembered
-        opened = self._open(mask, position_ids, args, kwargs)
-        reference = _no_positions if position_ids is None else weakref.ref(position_ids)
-        self.state.opened[key] = (version, reference, opened)
-        return opened
+        known = self.state.remembered(key, position_ids)
+        if known is not None:
+            return known.opened
+        return self.state.remember(key, position_ids, self._open(mask, position_ids, args, kwargs))
 
     def _open(self, mask: AttentionMask, position_ids: Tensor | None, args: Args, kwargs: Kwargs) -> AttentionMask:
         if mask is None:
-            return self._mask_of_documents(packed_documents(position_ids), args, kwargs)
+            return self._mask_of_documents(position_ids, args, kwargs)
         if isinstance(mask, Tensor) and mask.ndim == 2 and attention_kernel(self.config) == "flash":
+            if packed_documents(position_ids, mask.bool()) is not None:
+                raise UnsupportedModelError(
+                    f"{self.name}: flash attention does not look at positions where there is a padding mask, so that "
+                    f"packed documents would see each other; leave the mask out, and padding too."
+                )
             return mask
+        if isinstance(mask, Tensor) and mask.dtype != torch.bool and not mask.is_floating_point():
+            raise UnsupportedModelError(
+                f"{self.name} got an attention mask of {mask.dtype}; give bool (True = may attend) or floating point "
+                f"(added to the scores)."
+            )
         if len(mask.shape) != 4 or mask.shape[-1] != mask.shape[-2]:
             raise UnsupportedModelError(
                 f"{self.name} got an attention mask of shape {tuple(mask.shape)}; an unmasked layer needs (batch, "
@@ -166,23 +132,18 @@ class OpenLayer:
                 f"from prefix tuning. {_WAY_OUT}"
             )
         if isinstance(mask, BlockMask):
-            if self.window == "full":
-                raise UnsupportedModelError(f'{self.name}: window="full" is not available with flex_attention.')
             return open_block_mask(mask, position_ids)
         return open_mask(mask, position_ids, self.window)
 
-    def _mask_of_documents(self, documents: Tensor | None, args: Args, kwargs: Kwargs) -> AttentionMask:
+    def _mask_of_documents(self, position_ids: Tensor | None, args: Args, kwargs: Kwargs) -> AttentionMask:
         """The host has dropped the mask: nothing but the borders of packed documents remains to be kept."""
-        if documents is None:
+        documents = packed_documents(position_ids)
+        if documents is None or position_ids is None:
             return None
         kernel = attention_kernel(self.config)
         if kernel == "flash":
-            if documents.shape[0] > 1 and kwargs.get("cu_seq_lens_q") is None:
-                raise UnsupportedModelError(
-                    f"{self.name}: flash attention keeps packed documents apart in a batch of one row only, and this "
-                    f"one has {documents.shape[0]}; pack everything into one row, or pass cu_seq_lens_q and "
-                    f"cu_seq_lens_k."
-                )
+            if kwargs.get("cu_seq_lens_q") is None:
+                self._check_flash_documents(documents, position_ids)
             return None
         if kernel == "flex":
             raise UnsupportedModelError(f"{self.name}: flex_attention got packed rows without a block mask.")
@@ -191,6 +152,19 @@ class OpenLayer:
             return same
         dtype = self.names.get(self.names.parameters[0], args, kwargs).dtype
         return torch.zeros((), dtype=dtype, device=same.device).masked_fill(~same, torch.finfo(dtype).min)
+
+    def _check_flash_documents(self, documents: Tensor, position_ids: Tensor) -> None:
+        if documents.shape[0] > 1:
+            raise UnsupportedModelError(
+                f"{self.name}: flash attention keeps packed documents apart in a batch of one row only, and this "
+                f"one has {documents.shape[0]}; pack everything into one row, or pass cu_seq_lens_q and cu_seq_lens_k."
+            )
+        # transformers begins a document for the kernel wherever a position is the smallest one.
+        if not torch.equal((position_ids == position_ids.min()).cumsum(-1) - 1, documents):
+            raise UnsupportedModelError(
+                f"{self.name}: flash attention keeps packed documents apart where each begins at the same position, "
+                f"and these do not; let all begin at 0, or pass cu_seq_lens_q and cu_seq_lens_k."
+            )
 
     def _positions_of_forward(self, mask: AttentionMask) -> Tensor | None:
         if mask is None and packed_documents(self.state.position_ids) is not None:
@@ -205,7 +179,10 @@ class OpenLayer:
 class ModelGuard:
     """The forward pre-hook of every transformers model around open layers: no KV cache, no causal-LM loss."""
 
-    def __init__(self, model: PreTrainedModel, is_runner: bool, state: SharedState, config: PreTrainedConfig) -> None:
+    def __init__(
+        self, model: PreTrainedModel, is_runner: bool, state: SharedState, config: PreTrainedConfig, window: Window
+    ) -> None:
+        self.window = window
         self.names = ForwardNames.of(model)
         self.config = config
         self.model_name = type(model).__name__
@@ -218,20 +195,20 @@ class ModelGuard:
         if not unmasked:
             return None
         if self.is_runner and not torch.compiler.is_compiling():
-            attention_kernel(self.config)  # may have been exchanged since; raises where it ignores masks
+            check_window(attention_kernel(self.config), self.window, self.model_name)  # exchanged since, perhaps
             self.state.begin(self.names.get("position_ids", args, kwargs))
-        use_cache = self.names.get("use_cache", args, kwargs)
-        if use_cache or self.names.get(self.names.cache, args, kwargs) is not None:
+        has_cache = self.names.get(self.names.cache, args, kwargs) is not None
+        if has_cache or self.names.get("use_cache", args, kwargs):
             raise UnsupportedModelError(
-                f"{self.model_name} was asked to use a KV cache (use_cache={use_cache}) while layers "
+                f"{self.model_name} was {'given' if has_cache else 'asked to use'} a KV cache while layers "
                 f"{format_layers(unmasked)} are unmasked: a cached token cannot see the tokens that come later. "
                 f"{_WAY_OUT}"
             )
         if self.generates and self.names.get("labels", args, kwargs) is not None:
             raise UnsupportedModelError(
                 f"{self.model_name} was given labels while layers {format_layers(unmasked)} are unmasked: in a "
-                f"causal-LM loss every position would read its own answer to the right. Take this loss inside "
-                f"`with handle.paused():`, or compute a loss of your own from the logits."
+                f"causal-LM loss every position would read its own answer to the right. Take this loss and its "
+                f"backward pass inside `with handle.paused():`, or compute a loss of your own from the logits."
             )
         if "use_cache" not in self.names.parameters:
             return None
@@ -242,6 +219,25 @@ def end_forward(model: nn.Module, *_: object) -> None:
     """The forward hook that goes with the guard of the innermost model."""
     for guard in hooks_of(model, ModelGuard):
         guard.state.end()
+
+
+def check_window(kernel: Kernel, window: Window, name: str) -> None:
+    """Refuses to lift a sliding window that is in no mask that can be opened.
+
+    Raises:
+        UnsupportedModelError: names the kernel.
+    """
+    if window == "full" and kernel in ("flex", "flash"):
+        raise UnsupportedModelError(
+            f'{name}: window="full" is not available with {kernel} attention, which is given the window apart from the '
+            f"mask; use sdpa or eager."
+        )
+
+
+def forget_compiled() -> None:
+    """Lets torch.compile compile anew: it does not look whether hooks came or went since it compiled a model."""
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
 
 
 def hooks_of(module: nn.Module, kind: type[Hook]) -> list[Hook]:
@@ -265,10 +261,6 @@ def unregister(module: nn.Module, hook: object) -> None:
             del hooks[key]
             for flag in flags:
                 flag.pop(key, None)
-
-
-def _no_positions() -> None:
-    return None
 
 
 _WAY_OUT = (

@@ -155,7 +155,9 @@ def attention_kernel(config: PreTrainedConfig) -> Kernel:
         UnsupportedModelError: transformers builds no mask for this implementation, so it can only be causal.
     """
     implementation = config._attn_implementation
-    function = ALL_MASK_ATTENTION_FUNCTIONS.get(implementation)
+    # transformers builds masks only for implementations that were registered for all of it, not for one instance.
+    is_known = implementation in ALL_MASK_ATTENTION_FUNCTIONS._global_mapping
+    function = ALL_MASK_ATTENTION_FUNCTIONS[implementation] if is_known else None
     kernel = _KERNEL_OF_MASK_FUNCTION.get(getattr(function, "__name__", ""))
     if kernel is None:
         raise UnsupportedModelError(
@@ -192,7 +194,14 @@ def num_decoder_layers(config: PreTrainedConfig) -> int | None:
 
 
 def _are_decoder_layers(modules: nn.ModuleList) -> bool:
-    return any(ForwardNames.of(module).mask is not None for module in modules)
+    return any(ForwardNames.of(_unwrapped(module)).mask is not None for module in modules)
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """The layer inside of what torch.compile, activation checkpointing or FSDP may have put around it."""
+    while ForwardNames.of(module).mask is None and len(children := list(module.children())) == 1:
+        module = children[0]
+    return module
 
 
 def _stack(base: PreTrainedModel, config: PreTrainedConfig, modules: nn.ModuleList) -> DecoderStack:
@@ -202,10 +211,11 @@ def _stack(base: PreTrainedModel, config: PreTrainedConfig, modules: nn.ModuleLi
         for module in base.modules()
         if isinstance(module, PreTrainedModel) and any(inner is modules for inner in module.modules())
     )
-    is_attention = _declares_causality if any(_find(module, _declares_causality) for module in modules) else _takes_mask
+    inner = [_unwrapped(module) for module in modules]
+    is_attention = _declares_causality if any(_find(module, _declares_causality) for module in inner) else _takes_mask
     layers = tuple(
         _layer(config, index, f"{path}.{index}", module, _find(module, is_attention))
-        for index, module in enumerate(modules)
+        for index, module in enumerate(inner)
     )
     return DecoderStack(base, wrappers, layers)
 

@@ -125,8 +125,9 @@ def _same(documents: Tensor) -> Tensor:
 
 
 def _documents_of_mask(mask: Tensor) -> Tensor:
-    # A causal window of any reach lets a token see its left neighbour, unless that is another document's or padding.
-    neighbour_visible = mask.diagonal(offset=-1, dim1=-2, dim2=-1)
-    if mask.dtype != torch.bool:
-        neighbour_visible = neighbour_visible > torch.finfo(mask.dtype).min / 2
-    return torch.nn.functional.pad((~neighbour_visible).cumsum(-1), (1, 0))
+    # A causal window lets a token see the last real one before it, unless that is another document's.
+    visible = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+    places = torch.arange(mask.shape[-1], device=mask.device)
+    last_real = torch.where(visible.diagonal(dim1=-2, dim2=-1), places, 0).cummax(-1).values
+    before = torch.nn.functional.pad(last_real[..., :-1], (1, 0))
+    return (~visible.gather(-1, before.unsqueeze(-1)).squeeze(-1)).cumsum(-1)

@@ -9,6 +9,7 @@ import warnings
 from types import SimpleNamespace
 
 import pytest
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForTokenClassification
 from typer.testing import CliRunner
 
@@ -107,6 +108,14 @@ def test_repairs_are_a_warning_with_their_number(checkpoint, tmp_path):
     path.write_text("house\tI-PER\nnow\tO\n")
     with pytest.warns(UserWarning, match="tags repaired: 1"):
         Tagger.from_pretrained(checkpoint).evaluate(str(path), tag_scheme="IOB2")
+
+
+def test_an_adapter_file_that_lacks_the_head_is_refused(checkpoint, tmp_path):
+    run = shutil.copytree(checkpoint, tmp_path / "copy")
+    weights = load_file(run / "adapter_model.safetensors")
+    save_file({k: w for k, w in weights.items() if "score" not in k}, run / "adapter_model.safetensors")
+    with pytest.raises(decausal.CheckpointError, match=r"the adapter cannot be loaded.*score\.weight"):
+        Tagger.from_pretrained(run)
 
 
 def test_bare_tags_are_scored_as_those_of_the_training_data_were_read(recipe, tmp_path):

@@ -15,6 +15,7 @@ from decausal._checkpoint import (
     HEAD_NAMES,
     cast_head_input,
     check_weights,
+    load_weights,
     make_record,
     token_classification_class,
 )
@@ -62,8 +63,10 @@ def build_model(
     record |= {"add_prefix_space": tagging.add_prefix_space, "tag_scheme": tagging.tag_scheme}
     if Path(str(model_config.model_name_or_path)).is_dir():
         check_weights(Path(str(model_config.model_name_or_path)))
-    model: PreTrainedModel = model_class.from_pretrained(
-        model_config.model_name_or_path,
+    model = load_weights(
+        model_class,
+        str(model_config.model_name_or_path),
+        lacks_head=True,
         config=config,
         revision=model_config.model_revision,
         dtype=model_config.dtype,
