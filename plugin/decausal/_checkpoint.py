@@ -2,27 +2,21 @@
 
 import warnings
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
-from transformers.modeling_layers import GenericForTokenClassification
-from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, MODEL_MAPPING
 from transformers.quantizers.auto import AutoQuantizationConfig
-from transformers.utils import logging
 
 from ._attach import RECORD, unmask
+from ._classifier import cast_head_input, token_classification_class
 from ._errors import CheckpointError, UnsupportedModelError
 from ._layers import encoder_message, is_encoder, num_decoder_layers
 from ._masks import Window
 from ._pattern import LayerPattern
 from ._tokenizer import load_tokenizer
-
-ADAPTER_CONFIG = "adapter_config.json"
-HEAD_NAMES = ("score", "classifier")
-"""What transformers calls the head of a token classifier."""
+from ._weights import ADAPTER_CONFIG, check_weights, load_weights
 
 
 def load(
@@ -138,87 +132,6 @@ def make_record(config: PreTrainedConfig, pattern: str | LayerPattern, window: s
         "scope": "all",
         "window": window,
     }
-
-
-def check_weights(directory: Path) -> None:
-    """Checks that a directory's weights, an adapter's or a model's, are whole safetensors files.
-
-    Raises:
-        CheckpointError: there are none, or one is damaged; names the file.
-    """
-    name = "adapter_model" if (directory / ADAPTER_CONFIG).is_file() else "model"
-    files = sorted(directory.glob(f"{name}*.safetensors"))
-    if not files:
-        raise CheckpointError(f"{directory} has no {name}.safetensors; weights are read from safetensors only.")
-    for file in files:
-        try:
-            with safe_open(file, framework="pt"):
-                pass
-        except SafetensorError as error:
-            raise CheckpointError(
-                f"{file} is damaged ({error}): fetch it again, or use an earlier checkpoint."
-            ) from error
-
-
-def load_weights(
-    model_class: type[PreTrainedModel], source: str | Path, *, lacks_head: bool, **options: Any
-) -> PreTrainedModel:
-    """What `from_pretrained` loads, or an error where it would go on with random weights after a warning.
-
-    Args:
-        model_class: the class to load.
-        source: a directory, or a name on the hub.
-        lacks_head: the head may be missing there, and is then random: it is trained, or read from elsewhere.
-        **options: arguments of `from_pretrained`.
-
-    Raises:
-        CheckpointError: weights are missing; names the first of them.
-    """
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # it would report the missing head
-    try:
-        loaded: Any = model_class.from_pretrained(source, output_loading_info=True, **options)
-    finally:
-        logging.set_verbosity(verbosity)
-    model, info = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
-    missing = sorted(k for k in info["missing_keys"] if not (lacks_head and k.split(".")[0] in HEAD_NAMES))
-    if missing:
-        raise CheckpointError(
-            f"{source} lacks {len(missing)} of the weights of {model_class.__name__}, the first of them {missing[0]}: "
-            f"is it another model's, or incomplete?"
-        )
-    return model
-
-
-def token_classification_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
-    """The token classification class of an architecture: transformers' own, or the same head on its base model.
-
-    Raises:
-        UnsupportedModelError: the architecture has no base model that returns hidden states.
-    """
-    if type(config) in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING:
-        return cast(type[PreTrainedModel], MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING[type(config)])
-    if type(config) not in MODEL_MAPPING:
-        raise UnsupportedModelError(f"model_type={config.model_type!r} has no base model for a token classifier.")
-    base = cast(type[PreTrainedModel], MODEL_MAPPING[type(config)])
-    pretrained = next(c for c in base.__mro__ if c.__name__.endswith("PreTrainedModel") and c is not base)
-    name = base.__name__.removesuffix("Model").removesuffix("Text") + "ForTokenClassification"
-    prefix = getattr(pretrained, "base_model_prefix", "") or "model"
-    return type(name, (GenericForTokenClassification, pretrained), {"base_model_prefix": prefix})
-
-
-def cast_head_input(model: PreTrainedModel) -> None:
-    """Let a float32 head follow layers of lower precision, in training and after loading."""
-    for name in HEAD_NAMES:
-        head = getattr(model, name, None)
-        if isinstance(head, torch.nn.Linear):
-            head.register_forward_pre_hook(_to_weight_dtype)
-
-
-def _to_weight_dtype(head: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    weight = head.weight
-    assert isinstance(weight, torch.Tensor)
-    return (args[0].to(weight.dtype), *args[1:])
 
 
 def _read_config(directory: Path) -> PreTrainedConfig:

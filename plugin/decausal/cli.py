@@ -1,6 +1,7 @@
 """`decausal ...`: the command line. Heavy imports wait until a command needs them."""
 
 import json
+import logging
 import signal
 import warnings
 from pathlib import Path
@@ -40,9 +41,13 @@ def train(
         Path | None, typer.Option(exists=True, dir_okay=False, help="A file of accelerate config.")
     ] = None,
 ) -> None:
-    """Train a tagger: accelerate launch [--config_file LAUNCH] -m decausal.tagging.train RECIPE [--field value ...]."""
+    """Train a tagger as a recipe says.
+
+    The same as: accelerate launch [--config_file LAUNCH] -m decausal.tagging.train RECIPE [--field value ...]
+    """
     from accelerate.commands.launch import launch_command, launch_command_parser
 
+    logging.getLogger("accelerate.commands.launch").setLevel(logging.ERROR)  # defaults are no news: the run says them
     launcher = ["--config_file", str(launch)] if launch else []
     module = ["-m", "decausal.tagging.train", str(recipe), *context.args]
     # The run saves a checkpoint on Ctrl-C, which it hears itself; its launcher is to wait for that, not to die first.
@@ -68,7 +73,10 @@ def audit(
         str | None, typer.Option("--attn_implementation", "--attn-implementation", help="As in transformers.")
     ] = None,
 ) -> None:
-    """Show what every layer of a model really sees; exit status 1 where that is not what its pattern says."""
+    """Show what every layer really sees.
+
+    The exit status is 1 where that is not what the model's pattern says.
+    """
     _quiet()
     from decausal._audit import audit as run_audit
 
@@ -132,7 +140,10 @@ def predict(
     file_format: _FileFormat = None,
     batch_size: _BatchSize = 32,
 ) -> None:
-    """Tag words: one sentence a line, CoNLL columns, or JSON lines. Only what must be columns is read as such."""
+    """Tag words with a saved tagger.
+
+    Reads one sentence a line, CoNLL columns, or JSON lines. Only what must be columns is read as such.
+    """
     _quiet()
     from decausal.tagging.data import read_words
     from decausal.tagging.predict import Tagger
@@ -157,25 +168,26 @@ def main() -> None:
     try:
         app()
     except (ValueError, TypeError, OSError, ImportError) as error:
-        typer.echo(f"error: {error}", err=True)
+        missing = "; pip install 'decausal[train]' brings it" if isinstance(error, ModuleNotFoundError) else ""
+        typer.echo(f"error: {error}{missing}", err=True)
         raise SystemExit(1) from None
 
 
 def _quiet() -> None:
     """Leave the screen to the results: no bars, reports or deprecations of loading, and a warning is one line."""
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.showwarning = lambda message, *_, **__: typer.echo(f"warning: {message}", err=True)
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
 
 
 def _model_to_audit(path: str, unmask: str | None, attn_implementation: str | None) -> "nn.Module":
     from transformers import AutoModel
 
     import decausal
-    from decausal._checkpoint import check_weights
+    from decausal._weights import check_weights
 
     if Path(path).is_dir() and '"decausal"' in _config_text(Path(path)):
         loaded: nn.Module = decausal.load(path, attn_implementation=attn_implementation, device_map=_device_map())[0]

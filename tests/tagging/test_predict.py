@@ -325,5 +325,10 @@ def test_an_audit_that_disagrees_ends_with_status_one(checkpoint, monkeypatch):
     assert "is causal, the pattern says unmasked" in " ".join(result.output.split())
 
 
+def test_a_missing_extra_is_named(monkeypatch, fail):
+    monkeypatch.setitem(sys.modules, "accelerate.commands.launch", None)
+    assert "pip install 'decausal[train]'" in fail("train", "recipe.yaml")
+
+
 def test_errors_of_the_command_line_are_one_message(tmp_path, fail):
     assert fail("predict", tmp_path, tmp_path / "none.txt").startswith("error: ")

@@ -116,6 +116,8 @@ class TaggingTrainingArguments(TrainingArguments):
         if self.eval_strategy == "no":
             self.load_best_model_at_end = False
         super().__post_init__()  # type: ignore[no-untyped-call]
+        if self.device.type == "cpu":
+            self.dataloader_pin_memory = False  # torch warns, every epoch, that there is nothing to pin for
 
 
 class RecipeParser(TrlParser):  # type: ignore[misc]

@@ -10,17 +10,11 @@ from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedConfig, PreTr
 from trl import get_peft_config, get_quantization_config
 
 from decausal._attach import RECORD, unmask
-from decausal._checkpoint import (
-    ADAPTER_CONFIG,
-    HEAD_NAMES,
-    cast_head_input,
-    check_weights,
-    load_weights,
-    make_record,
-    token_classification_class,
-)
+from decausal._checkpoint import make_record
+from decausal._classifier import HEAD_NAMES, cast_head_input, token_classification_class
 from decausal._layers import find_decoder_stack, is_encoder, text_config
 from decausal._pattern import LayerPattern, format_layers
+from decausal._weights import ADAPTER_CONFIG, check_weights, load_weights
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
 
 

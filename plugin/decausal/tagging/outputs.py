@@ -11,8 +11,9 @@ from safetensors import SafetensorError
 from transformers import AutoConfig
 from transformers.trainer import TRAINER_STATE_NAME
 
-from decausal._checkpoint import ADAPTER_CONFIG, check_weights, make_record, read_record
+from decausal._checkpoint import make_record, read_record
 from decausal._errors import CheckpointError
+from decausal._weights import ADAPTER_CONFIG, check_weights
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
 from decausal.tagging.results import CARD, CURVES, RESULTS
 

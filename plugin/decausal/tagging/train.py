@@ -2,6 +2,7 @@
 
 import sys
 import time
+import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,7 @@ def _finish(trainer: TaggingTrainer, splits: dict[str, Split], started: float, f
             save_results(results, output)
         for name, value in scores.items():
             _say(f"{name}: {describe(value)}")
+        _say(f"saved in {output}")
     return results
 
 
@@ -207,4 +209,6 @@ def _say(message: object) -> None:
 
 
 if __name__ == "__main__":
+    # PEFT 0.21 reads a property that transformers 5.23 has renamed; goes with the next PEFT.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     sys.exit(main())
