@@ -6,7 +6,14 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
-from transformers import AutoModelForTokenClassification, LlamaConfig, MistralConfig, MistralForCausalLM
+from transformers import (
+    AutoModelForTokenClassification,
+    LlamaConfig,
+    MistralConfig,
+    MistralForCausalLM,
+    XGLMConfig,
+    XGLMForCausalLM,
+)
 
 import decausal
 from rows import IDS, MASK, REAL, future_moves, logits
@@ -164,6 +171,18 @@ def test_gradients_are_the_same_with_checkpointing(llama, attn_implementation, u
 
     for plain, checkpointed in zip(gradients(False), gradients(True), strict=True):
         assert torch.equal(plain, checkpointed)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_packed_documents_stay_apart_in_a_compiled_model_whose_layers_get_no_positions():
+    config = XGLMConfig(vocab_size=64, d_model=32, ffn_dim=64, num_layers=2, attention_heads=4, init_std=0.3)
+    model = XGLMForCausalLM(config).eval()
+    decausal.unmask(model, "all")
+    packed = {"input_ids": IDS.reshape(1, 12), "position_ids": torch.arange(6).repeat(2)[None]}
+    packed["attention_mask"] = torch.ones(1, 12, dtype=torch.long)
+    compiled = torch.compile(model, backend="eager")
+    alone = logits(model, input_ids=IDS)
+    torch.testing.assert_close(logits(compiled, **packed).reshape(2, 6, -1), alone, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("inputs", [{}, {"attention_mask": MASK}], ids=["unpadded", "padded"])

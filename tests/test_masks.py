@@ -113,6 +113,17 @@ def test_a_full_window_lifts_the_window_but_neither_padding_nor_documents(conver
     assert torch.equal(open_mask(convert(packed_window), window="full"), convert(lifted))
 
 
+@pytest.mark.parametrize("hidden", [-1e4, -1e9, float("-inf")])
+def test_what_hides_a_key_may_be_any_large_negative_number(hidden):
+    host = torch.where(mask_of("1 0 0 0", "0 0 0 0", "0 0 1 0", "0 0 1 1"), 0.0, hidden)
+    apart = mask_of("1 0 0 0", "1 0 0 0", "0 0 1 1", "0 0 1 1")
+    opened = open_mask(host, window="full")
+    assert torch.equal((opened > -1)[..., [0, 2, 3], :], apart[..., [0, 2, 3], :])
+    inside = torch.where(mask_of("1 0 0 0", "1 0 0 0", "1 0 1 0", "1 0 1 1"), 0.0, hidden)
+    opened = open_mask(inside, torch.tensor([[0, 0, 1, 2]]))
+    assert torch.equal(opened > -1, mask_of("1 0 1 1", "1 0 0 0", "1 0 1 1", "1 0 1 1"))
+
+
 def test_a_full_window_is_not_split_by_padding_inside_a_row():
     host = mask_of("1 0 0 0", "1 0 0 0", "1 0 1 0", "0 0 1 1")
     lifted = mask_of("1 0 1 1", "1 0 1 1", "1 0 1 1", "1 0 1 1")
@@ -124,7 +135,17 @@ def test_documents_are_numbered_where_positions_start_again():
     assert documents.tolist() == [[0, 0, 1, 2, 2]]
 
 
-@pytest.mark.parametrize("positions", [None, torch.arange(4)[None], torch.zeros(3, 2, 4, dtype=torch.long)])
+@pytest.mark.parametrize(
+    "positions",
+    [
+        None,
+        torch.arange(4)[None],
+        torch.zeros(3, 2, 4, dtype=torch.long),
+        torch.zeros(1, 4, dtype=torch.long),
+        torch.tensor([[0, 1, 2, 2]]),
+    ],
+    ids=["none", "ascending", "multimodal", "all equal", "clamped"],
+)
 def test_rows_that_are_not_packed_have_no_documents(positions):
     assert packed_documents(positions) is None
 

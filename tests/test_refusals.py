@@ -123,6 +123,13 @@ def test_shared_layers_are_chosen_together_or_not_at_all(llama):
         decausal.unmask(model, "1-1")
 
 
+def test_layers_that_share_an_attention_module_are_refused(llama):
+    model = llama()
+    model.model.layers[3].self_attn = model.model.layers[1].self_attn
+    with pytest.raises(decausal.UnsupportedModelError, match=r"layer 1.*shares its attention module with layer 3"):
+        decausal.unmask(model, "all")
+
+
 @pytest.mark.parametrize(("argument", "value"), [("scope", "prompt"), ("window", "half")])
 def test_unknown_arguments_are_refused_with_what_there_is(llama, argument, value):
     with pytest.raises(ValueError, match=f"{argument}='{value}'"):

@@ -131,8 +131,9 @@ class Handle:
     def paused(self) -> Iterator[nn.Module]:
         """The causal model back for the length of a `with` block, for generation or a causal-LM loss.
 
-        Everything that needs the causal layers belongs inside, the backward pass too. A layer that another handle
-        unmasked as well is paused with this one.
+        Everything that needs the causal layers belongs inside, the backward pass too: gradient checkpointing computes
+        the layers once more. A layer that another handle unmasked as well is paused with this one, and the model is
+        paused for every thread that uses it.
         """
         hooks = [hook for hook in open_layers(self.model) if self.key in hook.owners]
         for hook in hooks:
@@ -184,6 +185,8 @@ def _check_supported(stack: DecoderStack, chosen: tuple[int, ...], window: Windo
                 raise UnsupportedModelError(
                     f"{where}it is the same module as layer {other.index}; choose both or neither."
                 )
+            if other.module is not layer.module and not {*layer.attentions}.isdisjoint(other.attentions):
+                raise UnsupportedModelError(f"{where}it shares its attention module with layer {other.index}.")
         if not hooks_of(layer.module, OpenLayer) and any(
             getattr(attention, "is_causal", True) is False for attention in layer.attentions
         ):

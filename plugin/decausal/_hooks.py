@@ -196,7 +196,9 @@ class ModelGuard:
             return None
         if self.is_runner and not torch.compiler.is_compiling():
             check_window(attention_kernel(self.config), self.window, self.model_name)  # exchanged since, perhaps
-            self.state.begin(self.names.get("position_ids", args, kwargs))
+            self.state.begin()
+        if self.is_runner:
+            self.state.position_ids = self.names.get("position_ids", args, kwargs)
         has_cache = self.names.get(self.names.cache, args, kwargs) is not None
         if has_cache or self.names.get("use_cache", args, kwargs):
             raise UnsupportedModelError(

@@ -10,7 +10,7 @@ Attention masks come in the shapes and types that transformers gives its attenti
 - `None`: nothing to hide beyond what `is_causal` says.
 """
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,6 +18,10 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 AttentionMask: TypeAlias = Tensor | BlockMask | None
 Window: TypeAlias = Literal["symmetric", "full"]
+
+# To the scores of hidden keys, hosts add the smallest number of some type, and people -1e4 or less; the biases of
+# visible neighbours (ALiBi) are far from that.
+_HIDDEN: Final = -1e3
 
 
 def open_mask(mask: Tensor, position_ids: Tensor | None = None, window: Window = "symmetric") -> Tensor:
@@ -56,7 +60,7 @@ def open_mask(mask: Tensor, position_ids: Tensor | None = None, window: Window =
         opened = (mask | mask.mT) & real.unsqueeze(-2)
     else:
         opened = torch.minimum(torch.maximum(mask, mask.mT), real.unsqueeze(-2))
-    documents = packed_documents(position_ids, real[:, 0] if boolean else real[:, 0] > hidden / 2)
+    documents = packed_documents(position_ids, _is_visible(real[:, 0]))
     return opened if documents is None else torch.where(document_mask(documents), opened, hidden)
 
 
@@ -112,7 +116,9 @@ def packed_documents(position_ids: Tensor | None, real: Tensor | None = None) ->
     """
     if position_ids is None or position_ids.ndim != 2:
         return None
-    starts = position_ids.diff(dim=-1) <= 0
+    steps, first = position_ids.diff(dim=-1), position_ids.amin(-1, keepdim=True)
+    starts = (steps < 0) | (steps == 0) & (position_ids[:, 1:] == first)
+    starts = starts & steps.any(-1, keepdim=True)  # where all are equal, they tell nothing
     if real is not None:
         starts = starts & real[:, 1:]
     if not torch.compiler.is_compiling() and not starts.any():
@@ -124,9 +130,13 @@ def _same(documents: Tensor) -> Tensor:
     return documents.unsqueeze(-1) == documents.unsqueeze(-2)
 
 
+def _is_visible(mask: Tensor) -> Tensor:
+    return mask if mask.dtype == torch.bool else mask > _HIDDEN
+
+
 def _documents_of_mask(mask: Tensor) -> Tensor:
     # A causal window lets a token see the last real one before it, unless that is another document's.
-    visible = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+    visible = _is_visible(mask)
     places = torch.arange(mask.shape[-1], device=mask.device)
     last_real = torch.where(visible.diagonal(dim1=-2, dim2=-1), places, 0).cummax(-1).values
     before = torch.nn.functional.pad(last_real[..., :-1], (1, 0))

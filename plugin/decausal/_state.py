@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class SharedState:
     """Shared by the hooks of one model.
 
+    `position_ids` are those of the forward that runs, for layers that are not given them.
+
     Opened masks are keyed weakly by the host's mask object, so that the layers of one forward share one opened mask,
     and gradient checkpointing, which comes back with the same object, finds the same one. A copy begins without them.
     """
@@ -43,11 +45,10 @@ class SharedState:
         """The layers that are open now."""
         return tuple(sorted(index for index, layer in self.layers.items() if not layer.is_paused))
 
-    def begin(self, position_ids: Tensor | None) -> None:
-        """A forward of the whole model starts; its positions serve layers that are not given them."""
+    def begin(self) -> None:
+        """A forward of the whole model starts."""
         self._num_forwards += 1
         self._is_running = True
-        self.position_ids = position_ids
 
     def end(self) -> None:
         """The forward is over."""
