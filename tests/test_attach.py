@@ -198,12 +198,17 @@ def test_the_model_compiles_without_a_graph_break(llama, attn_implementation, in
     torch.testing.assert_close(logits(compiled, input_ids=IDS, **inputs)[real], expected[real], atol=1e-5, rtol=1e-5)
 
 
-def test_autocast_changes_precision_and_nothing_else(llama):
-    model = llama()
-    decausal.unmask(model, "all")
+@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
+def test_autocast_changes_precision_and_nothing_else(llama, attn_implementation):
+    model = llama(attn_implementation)
+    decausal.unmask(model, "0011")
+    expected = logits(model, input_ids=IDS, attention_mask=MASK)
     with torch.autocast("cpu", torch.bfloat16):
-        assert future_moves(model)
-    assert future_moves(model)
+        found = logits(model, input_ids=IDS, attention_mask=MASK)
+        report = decausal.audit(model)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found[REAL].float(), expected[REAL], atol=0.2, rtol=0.1)
+    assert report.ok
 
 
 @pytest.mark.parametrize("adapter_first", [True, False])

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from transformers import AttentionInterface, AutoModelForCausalLM
+from transformers import AttentionInterface, AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 import decausal
@@ -94,6 +94,16 @@ def test_an_attention_function_that_ignores_masks_is_caught(llama):
     assert report.layers[2].problem == (
         "is causal, the pattern says unmasked; sees padding; sees the packed neighbour to its left"
     )
+
+
+def test_rounding_that_depends_on_the_whole_batch_does_not_confuse_the_audit(llama, tmp_path):
+    llama().save_pretrained(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(
+        tmp_path, quantization_config=BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.5)
+    )
+    decausal.unmask(model, "0011")
+    assert decausal.audit(model).ok
+    assert model.model.layers[0].mlp.up_proj.state.threshold == 0.5
 
 
 def test_the_audit_leaves_the_model_as_it_was(llama):

@@ -30,6 +30,23 @@ def test_two_handles_agree_on_the_window(llama):
             decausal.unmask(model, pattern, window="full")
 
 
+def test_a_handle_of_a_model_is_for_everything_that_is_attached(llama):
+    model = llama("sdpa")
+    before = logits(model, input_ids=IDS)
+    decausal.unmask(model, "1100")
+    decausal.unmask(model, "0110")
+    handle = decausal.Handle.of(model)
+    assert handle.layers == (0, 1, 2)
+    with handle.paused():
+        assert torch.equal(logits(model, input_ids=IDS), before)
+        with pytest.raises(ValueError, match="layer 1 is paused by another handle"):
+            decausal.unmask(model, "0100")
+    assert future_moves(model)
+    handle.remove()
+    assert torch.equal(logits(model, input_ids=IDS), before)
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
 def test_a_with_block_removes_at_its_end(llama):
     model = llama()
     with decausal.unmask(model, "all") as handle:

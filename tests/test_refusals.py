@@ -63,6 +63,11 @@ def test_a_module_without_a_transformers_model_is_refused():
         decausal.unmask(torch.nn.Linear(2, 2), "11")
 
 
+def test_a_module_of_several_models_is_refused(llama):
+    with pytest.raises(decausal.UnsupportedModelError, match="ModuleDict holds several transformers models"):
+        decausal.unmask(torch.nn.ModuleDict({"teacher": llama(), "student": llama()}), "0011")
+
+
 def test_a_linear_attention_layer_of_a_hybrid_is_refused_and_its_attention_layers_are_not():
     config = Qwen3NextConfig(
         vocab_size=64,

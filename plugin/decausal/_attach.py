@@ -27,6 +27,7 @@ from ._layers import (
     encoder_message,
     find_decoder_stack,
     is_encoder,
+    transformers_model,
 )
 from ._masks import Window
 from ._pattern import LayerPattern, format_layers
@@ -46,7 +47,8 @@ def unmask(
     The choice is written to `model.config`, from where `save_pretrained` takes it into `config.json`.
 
     Args:
-        model: the model, or a module that contains one.
+        model: the model, or a module that contains one. Give the outermost: of a causal LM whose inner model alone is
+            given, the loss and the cache are not watched.
         pattern: which layers; see `LayerPattern`.
         scope: `"all"`: every token of an unmasked layer sees both sides.
         window: `"symmetric"` lets a sliding window reach as far to the right as to the left; `"full"` lifts it in the
@@ -102,7 +104,12 @@ class Handle:
 
     model: nn.Module
     layers: tuple[int, ...]
-    key: str = field(repr=False)
+    key: str | None = field(repr=False)
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "Handle":
+        """A handle for everything that is attached to a model, such as one that `load` returned."""
+        return cls(model, tuple(sorted({hook.index for hook in open_layers(model)})), None)
 
     def remove(self) -> None:
         """Give the layers back as they were. A layer that another handle also unmasked stays open for that one.
@@ -115,7 +122,11 @@ class Handle:
         # Looked for anew, not in the decoder stack: layers may have been wrapped or cut off since.
         for module in self.model.modules():
             for hook in hooks_of(module, OpenLayer):
-                if hook.owners.pop(self.key, None) is not None and not hook.owners:
+                if self.key is None:
+                    hook.owners.clear()
+                else:
+                    hook.owners.pop(self.key, None)
+                if not hook.owners:
                     if not hook.is_paused:
                         hook.close()
                     del hook.state.layers[hook.index]
@@ -123,8 +134,8 @@ class Handle:
         if not any(open_layers(self.model)):
             _unguard(self.model)
         forget_compiled()
-        base = _transformers_model(self.model)
-        if base is not None and hasattr(base.config, RECORD):
+        base = transformers_model(self.model)
+        if hasattr(base.config, RECORD):
             _record(base, getattr(base.config, RECORD))
 
     @contextmanager
@@ -135,7 +146,7 @@ class Handle:
         the layers once more. A layer that another handle unmasked as well is paused with this one, and the model is
         paused for every thread that uses it.
         """
-        hooks = [hook for hook in open_layers(self.model) if self.key in hook.owners]
+        hooks = [hook for hook in open_layers(self.model) if self.key is None or self.key in hook.owners]
         for hook in hooks:
             hook.pause()
         try:
@@ -187,6 +198,8 @@ def _check_supported(stack: DecoderStack, chosen: tuple[int, ...], window: Windo
                 )
             if other.module is not layer.module and not {*layer.attentions}.isdisjoint(other.attentions):
                 raise UnsupportedModelError(f"{where}it shares its attention module with layer {other.index}.")
+        if any(hook.is_paused for hook in hooks_of(layer.module, OpenLayer)):
+            raise ValueError(f"layer {layer.index} is paused by another handle: call unmask outside of that block.")
         if not hooks_of(layer.module, OpenLayer) and any(
             getattr(attention, "is_causal", True) is False for attention in layer.attentions
         ):
@@ -227,14 +240,10 @@ def _state_of(stack: DecoderStack) -> SharedState:
     return next((hook.state for hook in open_layers(stack.model)), SharedState())
 
 
-def _transformers_model(model: nn.Module) -> PreTrainedModel | None:
-    return next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
-
-
 def _forget_record(model: nn.Module) -> None:
     """A model on which nothing is attached may have been loaded, causal, with the record of an unmasked one."""
-    base = _transformers_model(model)
-    if base is not None and hasattr(base.config, RECORD) and not any(open_layers(model)):
+    base = transformers_model(model)
+    if hasattr(base.config, RECORD) and not any(open_layers(model)):
         delattr(base.config, RECORD)
 
 

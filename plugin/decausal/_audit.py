@@ -258,11 +258,18 @@ def _device(stack: DecoderStack) -> torch.device:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout off, every module's mode put back afterwards."""
+    """Dropout off, and no token rounded by what another holds; everything is put back afterwards."""
     training = [module for module in model.modules() if module.training]
+    # LLM.int8 computes the columns in which any token of the batch has an outlier in higher precision, for all tokens.
+    states: list[Any] = [m.state for m in model.modules() if type(m).__name__ == "Linear8bitLt"]
+    thresholds = [state.threshold for state in states]
     model.eval()
+    for state in states:
+        state.threshold = 0.0
     try:
         yield
     finally:
         for module in training:
             module.training = True
+        for state, threshold in zip(states, thresholds, strict=True):
+            state.threshold = threshold

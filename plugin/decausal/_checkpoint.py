@@ -42,7 +42,7 @@ def load(
         **kwargs: more arguments of `from_pretrained`.
 
     Returns:
-        `(model, tokenizer)`.
+        `(model, tokenizer)`. `Handle.of(model)` pauses or removes what is attached.
 
     Raises:
         CheckpointError: the directory holds no checkpoint, a weights file is damaged, or the recorded pattern is

@@ -119,11 +119,7 @@ def find_decoder_stack(model: nn.Module) -> DecoderStack:
     Raises:
         UnsupportedModelError: no transformers model with a list of `num_hidden_layers` decoder layers is inside.
     """
-    base = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
-    if base is None:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} holds no transformers PreTrainedModel, so its decoder layers are unknown."
-        )
+    base = transformers_model(model)
     config = text_config(base)
     if config.is_encoder_decoder and base.config.is_encoder_decoder:
         raise UnsupportedModelError(
@@ -140,6 +136,25 @@ def find_decoder_stack(model: nn.Module) -> DecoderStack:
         f"{type(base).__name__} (model_type={config.model_type!r}) has no list of decoder layers (num_hidden_layers="
         f"{depth}) that take an attention mask; decausal cannot tell where its tokens look."
     )
+
+
+def transformers_model(module: nn.Module) -> PreTrainedModel:
+    """The transformers model inside of a module, or the module itself.
+
+    Raises:
+        UnsupportedModelError: there is none, or more than one.
+    """
+    found = [inner for inner in module.modules() if isinstance(inner, PreTrainedModel)]
+    if not found:
+        raise UnsupportedModelError(
+            f"{type(module).__name__} holds no transformers PreTrainedModel, so its decoder layers are unknown."
+        )
+    inside = set(found[0].modules())
+    if any(inner not in inside for inner in found):
+        raise UnsupportedModelError(
+            f"{type(module).__name__} holds several transformers models; decausal takes them one at a time."
+        )
+    return found[0]
 
 
 def text_config(model: PreTrainedModel) -> PreTrainedConfig:

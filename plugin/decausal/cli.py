@@ -184,12 +184,13 @@ def _quiet() -> None:
 
 
 def _model_to_audit(path: str, unmask: str | None, attn_implementation: str | None) -> "nn.Module":
-    from transformers import AutoModel
+    from transformers import AutoModel, PreTrainedConfig
 
     import decausal
+    from decausal._attach import RECORD
     from decausal._weights import check_weights
 
-    if Path(path).is_dir() and '"decausal"' in _config_text(Path(path)):
+    if (Path(path) / "config.json").is_file() and RECORD in PreTrainedConfig.get_config_dict(path)[0]:
         loaded: nn.Module = decausal.load(path, attn_implementation=attn_implementation, device_map=_device_map())[0]
         return loaded
     if (Path(path) / "adapter_config.json").is_file():
@@ -213,12 +214,10 @@ def _model_to_audit(path: str, unmask: str | None, attn_implementation: str | No
 
 def _encoder_type(model: "nn.Module", unmask: str | None) -> str | None:
     """The model type of an encoder, refused if anything is to be unmasked; None for a decoder."""
-    from transformers import PreTrainedModel
-
     from decausal import LayerPattern, UnsupportedModelError
-    from decausal._layers import encoder_message, is_encoder, text_config
+    from decausal._layers import encoder_message, is_encoder, text_config, transformers_model
 
-    config = text_config(next(module for module in model.modules() if isinstance(module, PreTrainedModel)))
+    config = text_config(transformers_model(model))
     if not is_encoder(config):
         return None
     if unmask is not None and LayerPattern.parse(unmask).text != "none":
@@ -230,11 +229,6 @@ def _device_map() -> str | None:
     import torch
 
     return "auto" if torch.cuda.is_available() else None
-
-
-def _config_text(directory: Path) -> str:
-    config = directory / "config.json"
-    return config.read_text(encoding="utf-8") if config.is_file() else ""
 
 
 if __name__ == "__main__":

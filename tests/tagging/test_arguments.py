@@ -59,7 +59,9 @@ def test_an_unquoted_pattern_is_refused_with_the_quoted_form(recipe, capsys):
     [
         ({"train_file": None}, "needs train_file, or dataset_name"),
         ({"dataset_name": "conll"}, "give one of them"),
-        ({"dataset_name": "conll", "train_file": None}, r"validation_file.*drop it"),
+        ({"prediction_loss_only": True}, "F1 needs predictions"),
+        ({"push_to_hub": True}, "upload output_dir when the run has ended"),
+        ({"dataset_name": "conll", "train_file": None}, r"validation_file.*drop one"),
         ({"max_length": 0}, "max_length=0"),
         ({"scope": "prompt"}, "scope='prompt'"),
         ({"metric_for_best_model": "f2"}, "metric_for_best_model='f2': choose one of f1"),

@@ -6,14 +6,14 @@ from peft.tuners.lora import LoraLayer
 
 import decausal
 from decausal.tagging.arguments import parse_recipe
-from decausal.tagging.model import build_model, describe_layers, describe_parameters, head_of
+from decausal.tagging.model import build_model, describe_layers, describe_parameters
 
 LABELS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
 # bitsandbytes 0.50 on a CPU warns that its kernels are the slow ones.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 
 
-def build(recipe: str, **fields: object) -> torch.nn.Module:
+def build(recipe: str) -> torch.nn.Module:
     return build_model(*parse_recipe([recipe]), LABELS, 0)
 
 
@@ -24,7 +24,7 @@ def test_every_linear_layer_is_quantised_and_adapted_and_the_head_is_neither(rec
     quantised = {name.split(".")[-2] for name, module in model.named_modules() if isinstance(module, kinds)}
     adapted = {name.split(".")[-1] for name, module in model.named_modules() if isinstance(module, LoraLayer)}
     assert quantised == adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
-    head = head_of(model)
+    head = model.get_submodule("base_model.model.score.modules_to_save.default")
     assert type(head) is torch.nn.Linear
     assert head.weight.dtype == torch.float32
     assert head.weight.requires_grad

@@ -1,6 +1,9 @@
 import pytest
+from datasets import Dataset, DatasetDict
 
+from decausal import DataError
 from decausal.tagging.arguments import parse_recipe
+from decausal.tagging.data import read_dataset
 from decausal.tagging.splits import Corpus
 
 
@@ -18,3 +21,27 @@ def test_bare_tags_mean_in_every_split_what_they_mean_in_the_training_data(
     reports = Corpus.read(parse_recipe([recipe(validation_file=None, **files)])[0]).reports
     assert [report.scheme for report in reports.values()] == [scheme, scheme]
     assert max(report.entities for report in reports.values()) == entities
+
+
+def saved(directory, **splits: str) -> str:
+    """A `DatasetDict` of one-sentence splits, whose word is the split's name."""
+    columns = {name: Dataset.from_dict({"tokens": [[name]], "tags": [[tag]]}) for name, tag in splits.items()}
+    DatasetDict(columns).save_to_disk(directory)
+    return str(directory)
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("train",), ("train", "validation", "test")])
+def test_a_data_set_brings_the_splits_that_it_has(recipe, tmp_path, names):
+    name = saved(tmp_path / "ds", **dict.fromkeys(names, "B-PER"))
+    files = {"train_file": None, "validation_file": None, "test_file": None}
+    corpus = Corpus.read(parse_recipe([recipe(dataset_name=name, **files)])[0])
+    assert {split: found["tokens"][0] for split, found in corpus.sentences.items()} == {n: [n] for n in names}
+
+
+def test_a_data_set_without_splits_is_training_data_and_nothing_else(recipe, tmp_path):
+    Dataset.from_dict({"tokens": [["EU"]], "tags": [["B-ORG"]]}).save_to_disk(tmp_path / "ds")
+    files = {"train_file": None, "validation_file": None, "test_file": None}
+    corpus = Corpus.read(parse_recipe([recipe(dataset_name=str(tmp_path / "ds"), **files)])[0])
+    assert list(corpus.sentences) == ["train"]
+    with pytest.raises(DataError, match="split='test': expected one of train"):
+        read_dataset(str(tmp_path / "ds"), split="test")

@@ -367,7 +367,26 @@ def test_early_stopping_ends_a_run_that_no_longer_gains(recipe, run):
     assert results_of(run)["epochs"] == 3
 
 
-def test_signals_are_listened_to_only_while_training(recipe):
+@pytest.mark.parametrize(("loss", "status"), [(1.0, 0), (float("nan"), 1)])
+def test_signals_are_listened_to_only_while_training(recipe, monkeypatch, loss, status):
     before = signal.getsignal(signal.SIGINT)
-    assert main([recipe()]) == 0
+    monkeypatch.setattr(
+        "decausal.tagging.trainer.token_mean_loss",
+        lambda outputs, labels, num_items_in_batch=None: outputs.logits.sum() * loss,
+    )
+    assert main([recipe()]) == status
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_in_the_last_step_changes_nothing(recipe, run, monkeypatch):
+    step = TaggingTrainer.training_step
+
+    def interrupted(self, *args, **kwargs):
+        if self.state.global_step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(TaggingTrainer, "training_step", interrupted)
+    assert main([recipe()]) == 0
+    assert results_of(run)["training"]["load_best_model_at_end"]
+    assert "the best checkpoint by validation f1" in (run / "README.md").read_text(encoding="utf-8")

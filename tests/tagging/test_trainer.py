@@ -14,36 +14,37 @@ from decausal.tagging.trainer import TaggingTrainer, token_mean_loss
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 
 
-def one_step(recipe: str, trainer_class: type[Trainer], batch: int, accumulation: int) -> dict[str, float]:
-    """Loss and gradient norm of one optimizer step on the same 8 sentences."""
-    tagging, model_config, training = parse_recipe(
-        [
-            recipe,
-            *("--per_device_train_batch_size", str(batch)),
-            *("--gradient_accumulation_steps", str(accumulation)),
-            *("--max_steps", "1", "--logging_steps", "1", "--eval_strategy", "no", "--save_strategy", "no"),
-            *(
-                "--load_best_model_at_end",
-                "false",
-                "--train_sampling_strategy",
-                "sequential",
-                "--max_train_samples",
-                "8",
-            ),
-        ]
-    )
+def built(recipe: str, trainer_class: type[Trainer], batch: int, accumulation: int) -> Trainer:
+    """A trainer that will take one optimizer step on the first 8 sentences, without dropout."""
+    settings = {
+        "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": accumulation,
+        "max_steps": 1,
+        "logging_steps": 1,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "train_sampling_strategy": "sequential",
+        "max_train_samples": 8,
+    }
+    flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+    tagging, model_config, training = parse_recipe([recipe, *flags])
     torch.manual_seed(0)
     corpus = Corpus.read(tagging)
     tokenizer = load_tokenizer(model_config.model_name_or_path)
     model = build_model(tagging, model_config, training, corpus.labels, tokenizer.pad_token_id)
     for module in model.modules():
         module.p = 0.0 if isinstance(module, torch.nn.Dropout) else getattr(module, "p", None)
-    trainer = trainer_class(
+    return trainer_class(
         model=model,
         args=training,
         train_dataset=Split.of(corpus.sentences["train"], tokenizer, corpus.labels, tagging).windows,
         data_collator=DataCollatorForTokenClassification(tokenizer),
     )
+
+
+def one_step(recipe: str, trainer_class: type[Trainer], batch: int, accumulation: int) -> dict[str, float]:
+    """Loss and gradient norm of that step."""
+    trainer = built(recipe, trainer_class, batch, accumulation)
     trainer.train()
     return trainer.state.log_history[0]
 
@@ -69,6 +70,19 @@ def test_the_loss_is_the_mean_over_labelled_sub_words():
     outputs = type("Outputs", (), {"logits": logits})
     torch.testing.assert_close(token_mean_loss(outputs, labels), expected)
     torch.testing.assert_close(token_mean_loss(outputs, labels, torch.tensor(6)), expected / 2)
+
+
+def test_labels_are_smoothed_as_asked(recipe):
+    plain = one_step(recipe(), TaggingTrainer, 8, 1)
+    smoothed = one_step(recipe(label_smoothing_factor=0.5), TaggingTrainer, 8, 1)
+    assert smoothed["grad_norm"] < 0.8 * plain["grad_norm"]
+
+
+def test_a_step_without_a_labelled_sub_word_is_refused(recipe):
+    trainer = built(recipe(), TaggingTrainer, 2, 1)
+    trainer.train_dataset = trainer.train_dataset.map(lambda row: {"labels": [-100] * len(row["labels"])})
+    with pytest.raises(ValueError, match="step 1 has 1 batches without a single labelled sub-word"):
+        trainer.train()
 
 
 def test_a_cosine_ends_at_zero_after_the_last_optimizer_step(recipe):

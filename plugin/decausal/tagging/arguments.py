@@ -82,9 +82,11 @@ class TaggingArguments:
             raise ValueError(
                 f"train_file={self.train_file!r} and dataset_name={self.dataset_name!r}: give one of them."
             )
-        for name in ("validation_file", "test_file"):
+        for name in ("validation_file", "test_file", "file_format", "separator"):
             if self.dataset_name is not None and getattr(self, name) is not None:
-                raise ValueError(f"{name}={getattr(self, name)!r}: dataset_name brings splits of its own; drop it.")
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is for files, and dataset_name for a data set: drop one."
+                )
 
 
 @dataclass
@@ -113,6 +115,13 @@ class TaggingTrainingArguments(TrainingArguments):
         known = ("f1", "precision", "recall", "accuracy", "loss")
         if str(self.metric_for_best_model).removeprefix("eval_") not in known:
             raise ValueError(f"metric_for_best_model={self.metric_for_best_model!r}: choose one of {', '.join(known)}.")
+        if self.prediction_loss_only:
+            raise ValueError("prediction_loss_only=true: the validation F1 needs predictions; drop it.")
+        if self.push_to_hub:
+            raise ValueError(
+                "push_to_hub=true: transformers would upload before scores and model card are there, under a card that "
+                "does not tell of the pattern; upload output_dir when the run has ended (hf upload REPO DIR)."
+            )
         if self.eval_strategy == "no":
             self.load_best_model_at_end = False
         super().__post_init__()  # type: ignore[no-untyped-call]

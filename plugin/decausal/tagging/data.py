@@ -11,9 +11,10 @@ from decausal.tagging.reading import rows
 from decausal.tagging.reading.corpus import ReadReport, assemble
 from decausal.tagging.reading.files import FileFormat, PathLike, find_files
 from decausal.tagging.reading.readers import annotated_sentences, dataset_sentences, plain_sentences
+from decausal.tagging.reading.rows import split_names
 from decausal.tagging.reading.source import Sentence
 
-__all__ = ["ReadReport", "describe_unknown_tags", "read_dataset", "read_sentences", "read_words"]
+__all__ = ["ReadReport", "describe_unknown_tags", "read_dataset", "read_sentences", "read_words", "split_names"]
 
 
 def read_sentences(

@@ -1,6 +1,8 @@
 """Ctrl-C and SIGTERM during training: finish the step, save a checkpoint, stop."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -16,16 +18,20 @@ class StopOnSignal(TrainerCallback):
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
-        self._previous: dict[signal.Signals, Any] = {}
 
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Listen."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._receive)
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Signals are ours in this block, and whose they were before afterwards."""
+        previous = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> TrainerControl:
-        """Save and stop if a signal came."""
-        if self.received:
+        """Save and stop if a signal came before the last step."""
+        if self.received and state.global_step < state.max_steps:
             control.should_save = True
             control.should_training_stop = True
             # The trainer ends every training by deleting all but the best checkpoint; this one is to be resumed.
@@ -35,15 +41,10 @@ class StopOnSignal(TrainerCallback):
 
     def on_epoch_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> TrainerControl:
         """Stopped in the middle of an epoch, the trainer calls this too: nothing more to score or save."""
-        if self.received:
+        if self.received and state.global_step < state.max_steps:
             control.should_evaluate = False
             control.should_save = False
         return control
-
-    def on_train_end(self, *_: Any, **__: Any) -> None:
-        """Stop listening."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)

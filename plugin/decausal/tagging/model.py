@@ -12,10 +12,12 @@ from trl import get_peft_config, get_quantization_config
 from decausal._attach import RECORD, unmask
 from decausal._checkpoint import make_record
 from decausal._classifier import HEAD_NAMES, cast_head_input, token_classification_class
-from decausal._layers import find_decoder_stack, is_encoder, text_config
+from decausal._layers import find_decoder_stack, is_encoder, text_config, transformers_model
 from decausal._pattern import LayerPattern, format_layers
 from decausal._weights import ADAPTER_CONFIG, check_weights, load_weights
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
+
+_DROPOUT = 0.1  # of Dukić & Šnajder (ACL Findings 2024, arXiv 2401.14556)
 
 
 def build_model(
@@ -27,8 +29,9 @@ def build_model(
 ) -> nn.Module:
     """The model that a recipe describes, ready to train.
 
-    The head (dropout 0.1 and a linear layer with bias) is never quantised and no target of LoRA; it is kept in float32,
-    trained, and saved with the adapter. The base model is quantised and unmasked before PEFT wraps it.
+    The head (dropout, 0.1 unless the model's configuration has `classifier_dropout`, and a linear layer with bias) is
+    never quantised and no target of LoRA. Beside an adapter it is kept in float32, trained, and saved with it. The base
+    model is quantised and unmasked before PEFT wraps it.
 
     Args:
         tagging: holds the pattern.
@@ -49,6 +52,10 @@ def build_model(
     config.label2id = {label: i for i, label in enumerate(labels)}
     if config.get_text_config().pad_token_id is None:
         config.get_text_config().pad_token_id = pad_token_id
+    if getattr(config, "classifier_dropout", None) is None:
+        config.classifier_dropout = (
+            _DROPOUT  # else some architectures take that of their hidden states, which is often 0
+        )
     pattern = LayerPattern.parse(tagging.unmask)
     record = make_record(config, pattern, tagging.window)
     model_class = token_classification_class(config)
@@ -106,26 +113,13 @@ def longest_input(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast) 
     return min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
 
 
-def head_of(model: nn.Module) -> nn.Linear:
-    """The classifier's linear layer, the trained copy where PEFT keeps one.
-
-    Raises:
-        ValueError: the model has none under a name that transformers uses.
-    """
-    for name, module in model.named_modules():
-        is_copy = ".modules_to_save." in f".{name}." or not hasattr(model, "peft_config")
-        if isinstance(module, nn.Linear) and is_copy and any(part in HEAD_NAMES for part in name.split(".")):
-            return module
-    raise ValueError(f"{type(model).__name__} has no head named {' or '.join(HEAD_NAMES)}.")
-
-
 def describe_parameters(model: nn.Module) -> str:
     """How many parameters are trained, of how many; 4-bit weights are counted unpacked."""
     if isinstance(model, PeftModel):
         trainable, total = model.get_nb_trainable_parameters()
     else:
-        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        total = sum(p.numel() for p in model.parameters())
+        assert isinstance(model, PreTrainedModel)
+        trainable, total = model.num_parameters(only_trainable=True), model.num_parameters()
     return f"{trainable:,} of {total:,} parameters trained ({100 * trainable / total:.2f} %)"
 
 
@@ -167,8 +161,7 @@ def _with_lora(
 
 def describe_layers(model: nn.Module, pattern: str) -> str:
     """The pattern with the layers that it means in this model, as they are printed side by side."""
-    base = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
-    if is_encoder(text_config(base)):
+    if is_encoder(text_config(transformers_model(model))):
         return f'unmask="{pattern}" (an encoder: every layer sees both sides)'
     num_layers = len(find_decoder_stack(model).layers)
     layers = LayerPattern.parse(pattern).layers(num_layers)

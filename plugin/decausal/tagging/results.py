@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 import sys
 import time
 from importlib.metadata import version
@@ -17,6 +18,17 @@ RESULTS = "results.json"
 CURVES = "training_curves.png"
 CARD = "README.md"
 
+_SHOWN_ON_CARD = (
+    "layers",
+    "is_unmasked",
+    "scores",
+    "seed",
+    "parameters",
+    "steps",
+    "seconds",
+    "processes",
+    "audit",
+)
 _CARD = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True).from_string(
     """\
 ---
@@ -31,21 +43,25 @@ tags: [token-classification, decausal]
 A tagger for {{ types | join(", ") }}, fine-tuned from `{{ base_model }}` with
 decausal: {{ layers }}.
 
+{% if is_unmasked %}
 **Load it with decausal.** Plain transformers knows nothing of the pattern and would run every layer causal, without a
 message and with wrong tags.
+{% else %}
+Load it with decausal, which cuts words and windows as in training.
+{% endif %}
 
 ```python
 import decausal
 from decausal.tagging.predict import Tagger
 
-tagger = Tagger.from_pretrained("{{ name }}")
+tagger = Tagger.from_pretrained("{{ path }}")
 tagger.tag([["Jordan", "said", "no", "."]])
 
 # or with the pipeline of transformers, on running text: entities with their characters
 from transformers import pipeline
 from decausal.tagging.pipeline import TaggerPipeline
 
-model, tokenizer = decausal.load("{{ name }}")
+model, tokenizer = decausal.load("{{ path }}")
 tag = pipeline("token-classification", model, tokenizer=tokenizer, pipeline_class=TaggerPipeline)
 tag("Jordan said no.", aggregation_strategy="first")
 ```
@@ -82,14 +98,14 @@ Entity-level micro F1 (strict IOB2, 0-100), {{ kept }}, seed {{ seed }}.
 
 ![training curves]({{ curves }})
 
-{{ parameters }}. {{ steps }} optimizer steps, {{ "%.0f" | format(seconds) }} s. Audit before the first step:
-{{ audit }}. The whole recipe, versions and log are in `results.json`.
+{{ parameters }}. {{ steps }} optimizer steps, {{ "%.0f" | format(seconds) }} s, {{ processes }}. Audit before
+the first step: {{ audit }}. The whole recipe, versions and log are in `results.json`.
 """
 )
 
 
 def environment() -> dict[str, Any]:
-    """Machine, versions, date and command, for results files."""
+    """Machine, versions, date and the command of this process, for results files."""
     packages = ("decausal", "torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes", "datasets", "seqeval")
     return {
         "versions": {name: version(name) for name in packages},
@@ -101,7 +117,7 @@ def environment() -> dict[str, Any]:
             "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "command": " ".join(["accelerate launch -m decausal.tagging.train", *sys.argv[1:]]),
+        "command": shlex.join(sys.orig_argv),
     }
 
 
@@ -125,6 +141,7 @@ def save_results(results: dict[str, Any], directory: Path) -> None:
     draw_curves(results["log"], directory / CURVES)
     card = _CARD.render(
         name=directory.name,
+        path=directory,
         library="peft" if results["recipe"]["use_peft"] else "transformers",
         base_model=results["recipe"]["model_name_or_path"],
         types=sorted({label[2:] for label in results["labels"] if label != "O"}),
@@ -133,7 +150,7 @@ def save_results(results: dict[str, Any], directory: Path) -> None:
         kept="the last weights"
         if not results["training"]["load_best_model_at_end"]
         else f"the best checkpoint by validation {results['training']['metric_for_best_model']}",
-        **{key: results[key] for key in ("layers", "scores", "seed", "parameters", "steps", "seconds", "audit")},
+        **{key: results[key] for key in _SHOWN_ON_CARD},
     )
     (directory / CARD).write_text(card, encoding="utf-8")
     (directory / RESULTS).write_text(text + "\n", encoding="utf-8")  # last: where it is, the run is complete

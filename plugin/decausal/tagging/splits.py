@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from decausal._errors import DataError
 from decausal.tagging.align import IGNORE_INDEX, AlignReport, align
 from decausal.tagging.arguments import TaggingArguments
-from decausal.tagging.data import ReadReport, describe_unknown_tags, read_dataset, read_sentences
+from decausal.tagging.data import ReadReport, describe_unknown_tags, read_dataset, read_sentences, split_names
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,13 @@ class Corpus:
 
     @classmethod
     def read(cls, tagging: TaggingArguments) -> "Corpus":
-        """Every split that the recipe names.
+        """Every split that the recipe names, or that its data set has.
 
         Raises:
             DataError: a split cannot be read, or is empty.
         """
         sentences, reports = {}, {}
+        found_names = split_names(tagging.dataset_name, tagging.dataset_config_name) if tagging.dataset_name else []
         tag_scheme = tagging.tag_scheme
         for name, source, limit in (
             ("train", tagging.train_file, tagging.max_train_samples),
@@ -40,6 +41,8 @@ class Corpus:
             ("test", tagging.test_file, tagging.max_test_samples),
         ):
             if tagging.dataset_name is not None:
+                if name not in found_names and name != "train":
+                    continue
                 found, reports[name] = read_dataset(
                     tagging.dataset_name,
                     config_name=tagging.dataset_config_name,

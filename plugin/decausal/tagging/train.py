@@ -13,10 +13,11 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import DataCollatorForTokenClassification, EarlyStoppingCallback, PreTrainedTokenizerFast, set_seed
 
+from decausal._attach import unmasked_layers
 from decausal._audit import AuditReport, audit
 from decausal._checkpoint import make_record
 from decausal._errors import UnsupportedModelError
-from decausal._layers import is_encoder, text_config
+from decausal._layers import is_encoder, text_config, transformers_model
 from decausal._tokenizer import load_tokenizer
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments, parse_recipe
 from decausal.tagging.interrupt import StopOnSignal
@@ -103,8 +104,13 @@ def train(
     for name, line in facts["data_lines"].items():
         _say(f"{name}: {line}")
     model = build_model(tagging, model_config, training, labels, tokenizer.pad_token_id)
-    facts |= {"parameters": describe_parameters(model), "layers": describe_layers(model, tagging.unmask)}
-    _say(describe_processes(training))
+    facts |= {
+        "parameters": describe_parameters(model),
+        "layers": describe_layers(model, tagging.unmask),
+        "is_unmasked": bool(unmasked_layers(model)),
+        "processes": describe_processes(training),
+    }
+    _say(facts["processes"])
     _say(f"{type(model).__name__}: {facts['parameters']}")
     _say(facts["layers"])
     if training.device.type == "cuda" and not training.deepspeed and not training.fsdp:
@@ -116,7 +122,8 @@ def train(
     if tagging.overwrite_output_dir and checkpoint is None and trainer.is_world_process_zero():
         remove_run(output)
     trainer.accelerator.wait_for_everyone()
-    outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with interrupt.listening():
+        outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if interrupt.received and trainer.state.global_step < trainer.state.max_steps:
         _say(f"stopped by {interrupt.received.name}; go on with the same command and --resume_from_checkpoint true")
         return {}
@@ -159,8 +166,7 @@ def _finish(trainer: TaggingTrainer, splits: dict[str, Split], started: float, f
 
 def _audited(model: nn.Module, pattern: str) -> AuditReport | None:
     """Audit the model before its first step; None for an encoder, which has no pattern."""
-    base = next(module for module in model.modules() if isinstance(module, transformers.PreTrainedModel))
-    if is_encoder(text_config(base)):
+    if is_encoder(text_config(transformers_model(model))):
         return None
     report = audit(model, pattern)
     _say(report)

@@ -1,5 +1,6 @@
 """transformers' Trainer for tags: the loss is a mean over labelled words, evaluation scores whole sentences."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class TaggingTrainer(Trainer):
 
     def __init__(self, *, validation: Split | None = None, **kwargs: Any) -> None:
         super().__init__(
-            compute_loss_func=token_mean_loss,
+            compute_loss_func=partial(token_mean_loss, label_smoothing=kwargs["args"].label_smoothing_factor),
             preprocess_logits_for_metrics=_best_label,
             eval_dataset=validation.windows if validation else None,
             compute_metrics=self._score_validation if validation else None,
@@ -111,7 +112,9 @@ class TaggingTrainer(Trainer):
         return merge_predictions(split.windows, rows)
 
 
-def token_mean_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+def token_mean_loss(
+    outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None, *, label_smoothing: float = 0.0
+) -> Tensor:
     """Cross-entropy summed over labelled sub-words, divided by how many a whole optimizer step has.
 
     Args:
@@ -119,11 +122,16 @@ def token_mean_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | i
         labels: shape `(batch, query_len)`, -100 where there is no label.
         num_items_in_batch: labelled sub-words of the step, over all its micro-batches and processes; by default those
             of this batch.
+        label_smoothing: as in `torch.nn.functional.cross_entropy`.
     """
     logits = outputs.logits.float()
     count = (labels != IGNORE_INDEX).sum() if num_items_in_batch is None else num_items_in_batch
     total = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), labels.flatten().to(logits.device), ignore_index=IGNORE_INDEX, reduction="sum"
+        logits.flatten(0, 1),
+        labels.flatten().to(logits.device),
+        ignore_index=IGNORE_INDEX,
+        reduction="sum",
+        label_smoothing=label_smoothing,
     )
     return total / torch.as_tensor(count, device=logits.device).clamp(min=1)
 

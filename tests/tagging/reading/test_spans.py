@@ -17,6 +17,10 @@ def test_a_word_is_a_run_of_letters_or_one_other_visible_character():
     ]
 
 
+def test_marks_belong_to_their_letters():
+    assert split_words("हिन्दी में Jose\u0301, ภาษาไทย") == ["हिन्दी", "में", "Jose\u0301", ",", "ภาษาไทย"]
+
+
 def test_han_and_kana_are_words_of_one_character():
     assert split_words("東京タ Tokyo2020") == ["東", "京", "タ", "Tokyo2020"]
 

@@ -1,6 +1,7 @@
 """Records from the rows of a `datasets.Dataset`: on disk, in a Parquet file or by a loading name."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
@@ -22,20 +23,38 @@ def load_split(name: str, config_name: str | None, split: str | None) -> dataset
     Raises:
         DataError: If it cannot be loaded, or if `split` does not choose one of its splits.
     """
+    names = split_names(name, config_name)
+    if split is None and len(names) == 1:
+        (split,) = names
+    if split not in names:
+        asked = f"split={split!r}" if split else "no split is chosen (dataset_name takes them all)"
+        raise DataError(f"{name}: {asked}: expected one of {', '.join(names)}")
+    with _loading(name):
+        if not is_saved_dataset(Path(name)):
+            return datasets.load_dataset(name, config_name, split=split)
+        loaded = datasets.load_from_disk(name)
+    return loaded[split] if isinstance(loaded, dict) else loaded
+
+
+def split_names(name: str, config_name: str | None) -> list[str]:
+    """The splits that a data set has; one that was saved without any is `train`.
+
+    Raises:
+        DataError: If it cannot be loaded.
+    """
+    with _loading(name):
+        if not is_saved_dataset(Path(name)):
+            return list(datasets.get_dataset_split_names(name, config_name))
+        loaded = datasets.load_from_disk(name)
+    return list(loaded) if isinstance(loaded, dict) else ["train"]
+
+
+@contextmanager
+def _loading(name: str) -> Iterator[None]:
     try:
-        if is_saved_dataset(Path(name)):
-            loaded = datasets.load_from_disk(name)
-        else:
-            loaded = datasets.load_dataset(name, config_name, split=split)
+        yield
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{name}: cannot be loaded as a data set: {error}") from error
-    if not isinstance(loaded, dict):
-        return loaded
-    if split is None and len(loaded) == 1:
-        (split,) = loaded
-    if split not in loaded:
-        raise DataError(f"{name}: split={split!r}: expected one of {', '.join(loaded)}")
-    return loaded[split]
 
 
 def read_parquet(path: Path) -> datasets.Dataset:

@@ -1,14 +1,16 @@
 """Words of a plain text, and tags for the spans marked in it."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+import regex
 
 from decausal.tagging.tags import OUTSIDE
 
 # Han and kana are written without blanks: there a character is a word, or no span would ever fit.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
+# Letters with their marks: vowel signs of Hindi and Thai, accents that stand apart. Python's `re` does not know marks.
+_WORD = regex.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[\p{{L}}\p{{M}}\p{{N}}_\u200c\u200d])+|\S")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def split_words(text: str) -> list[str]:
 
     A Han or kana character is a word of its own.
     """
-    return _WORD.findall(text)
+    return [match.group() for match in _WORD.finditer(text)]
 
 
 def tag_spans(text: str, spans: Iterable[Span]) -> TaggedText:
