@@ -163,6 +163,12 @@ sys.exit(train.main(sys.argv[1:]))
 """
 
 
+def test_resuming_with_other_training_data_is_refused(recipe, finished, corpus, capsys):
+    fields = {"output_dir": str(finished), "resume_from_checkpoint": "true"}
+    assert main([recipe(train_file=str(corpus / "validation.tsv"), **fields)]) == 1
+    assert "was trained with training data (SHA-256)=" in capsys.readouterr().err
+
+
 def test_resuming_with_other_labels_is_refused(recipe, run, corpus, tmp_path, capsys):
     assert main([recipe()]) == 0
     other = tmp_path / "other.tsv"
@@ -181,6 +187,10 @@ def test_resuming_with_other_labels_is_refused(recipe, run, corpus, tmp_path, ca
         ({"lora_r": 3}, "lora_r=16, but the recipe means 3"),
         ({"use_peft": False}, "use_peft=True, but the recipe means False"),
         ({"load_in_4bit": True}, "load_in_4bit=False, but the recipe means True"),
+        ({"lora_target_modules": ["q_proj"]}, "lora_target_modules=None, but the recipe means"),
+        ({"seed": 7}, "seed=42, but the recipe means 7"),
+        ({"learning_rate": 1e-4}, "learning_rate=0.01, but the recipe means 0.0001"),
+        ({"max_train_samples": 90}, "max_train_samples=None, but the recipe means 90"),
     ],
 )
 def test_resuming_with_another_recipe_is_refused(recipe, finished, capsys, field, message):
@@ -265,7 +275,7 @@ def test_bad_data_is_one_message_and_exit_status_one(recipe, tmp_path, capsys, f
 def test_a_loss_that_is_no_number_stops_the_run(recipe, run, capsys, monkeypatch):
     monkeypatch.setattr(
         "decausal.tagging.trainer.token_mean_loss",
-        lambda outputs, labels, num_items_in_batch=None: outputs.logits.sum() * float("nan"),
+        lambda outputs, labels, **_: outputs.logits.sum() * float("nan"),
     )
     assert main([recipe()]) == 1
     assert "the loss of step 1 is nan: lower learning_rate (0.01)" in capsys.readouterr().err
@@ -372,7 +382,7 @@ def test_signals_are_listened_to_only_while_training(recipe, monkeypatch, loss, 
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(
         "decausal.tagging.trainer.token_mean_loss",
-        lambda outputs, labels, num_items_in_batch=None: outputs.logits.sum() * loss,
+        lambda outputs, labels, **_: outputs.logits.sum() * loss,
     )
     assert main([recipe()]) == status
     assert signal.getsignal(signal.SIGINT) is before

@@ -34,7 +34,9 @@ def built(recipe: str, trainer_class: type[Trainer], batch: int, accumulation: i
     model = build_model(tagging, model_config, training, corpus.labels, tokenizer.pad_token_id)
     for module in model.modules():
         module.p = 0.0 if isinstance(module, torch.nn.Dropout) else getattr(module, "p", None)
+    ours = {"recipe": {}} if trainer_class is TaggingTrainer else {}
     return trainer_class(
+        **ours,
         model=model,
         args=training,
         train_dataset=Split.of(corpus.sentences["train"], tokenizer, corpus.labels, tagging).windows,

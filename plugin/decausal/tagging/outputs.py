@@ -1,22 +1,26 @@
 """The output directory of a run: what may be replaced in it, resumed from it, and written to it."""
 
+import hashlib
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from peft import PeftConfig
+import datasets
 from safetensors import SafetensorError
 from transformers import AutoConfig
 from transformers.trainer import TRAINER_STATE_NAME
 
-from decausal._checkpoint import make_record, read_record
+from decausal._checkpoint import read_record
 from decausal._errors import CheckpointError
-from decausal._weights import ADAPTER_CONFIG, check_weights
+from decausal._weights import check_weights
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
 from decausal.tagging.results import CARD, CURVES, RESULTS
 
+RECIPE = "recipe.json"
 _MARKS_OF_A_RUN = ("checkpoint-*", "training_args.bin", RESULTS)
 _FILES_OF_A_RUN = (
     *_MARKS_OF_A_RUN,
@@ -27,6 +31,28 @@ _FILES_OF_A_RUN = (
     "chat_template.jinja",
     CARD,
     CURVES,
+    RECIPE,
+)
+_MAY_CHANGE = (
+    "unmask",  # the layers that it means are compared
+    "train_file",  # so is its content
+    "validation_file",
+    "test_file",
+    "dataset_name",
+    "max_eval_samples",
+    "max_test_samples",
+    "pad_to_multiple_of",
+    "early_stopping_patience",
+    "overwrite_output_dir",
+)
+_OF_TRAINING = (
+    "seed",
+    "learning_rate",
+    "lr_scheduler_type",
+    "optim",
+    "weight_decay",
+    "max_grad_norm",
+    "label_smoothing_factor",
 )
 
 
@@ -65,13 +91,35 @@ def checkpoint_to_resume(
     return max(whole, key=lambda checkpoint: int(checkpoint.name.removeprefix("checkpoint-")))
 
 
-def check_resumed(
-    checkpoint: Path, labels: list[str], tagging: TaggingArguments, model_config: TaggingModelConfig
-) -> None:
-    """Holds the recipe and its data against the run that is to go on.
+def depends_on(
+    tagging: TaggingArguments,
+    model_config: TaggingModelConfig,
+    training: TaggingTrainingArguments,
+    layers: Sequence[int],
+    sentences: datasets.Dataset,
+) -> dict[str, Any]:
+    """What the weights of a run depend on, as JSON holds it: its recipe, its layers, and a digest of its training data.
+
+    Left out is what may change when a run goes on: how long it trains, on how many processes, where it is saved, and
+    what it is scored on.
+    """
+    data = json.dumps([sentences["tokens"][:], sentences["tags"][:]]).encode()
+    facts = {
+        "layers": list(layers),
+        **{name: value for name, value in asdict(tagging).items() if name not in _MAY_CHANGE},
+        **asdict(model_config),
+        **{name: getattr(training, name) for name in _OF_TRAINING},
+        "training data (SHA-256)": hashlib.sha256(data).hexdigest(),
+    }
+    found: dict[str, Any] = json.loads(json.dumps(facts, default=str))
+    return found
+
+
+def check_resumed(checkpoint: Path, labels: list[str], facts: dict[str, Any]) -> None:
+    """Holds what `depends_on` says against the run that is to go on.
 
     Raises:
-        CheckpointError: they differ in something that the weights were trained for, or a weights file is damaged.
+        CheckpointError: the two differ, or a file of the checkpoint is damaged.
     """
     check_weights(checkpoint)
     config = AutoConfig.from_pretrained(checkpoint)
@@ -82,29 +130,17 @@ def check_resumed(
             f"{', '.join(labels)}: resume with the data that the run began with, or begin a new run."
         )
     record = read_record(config, checkpoint)
-    adapter = PeftConfig.from_pretrained(str(checkpoint)) if (checkpoint / ADAPTER_CONFIG).is_file() else None
-    quantization = getattr(config, "quantization_config", None) or {}
-    saved = {
-        **{name: record[name] for name in ("layers", "window", "add_prefix_space")},
-        **record["tagging"],
-        "use_peft": adapter is not None,
-        "load_in_4bit": quantization.get("load_in_4bit", False),
-        "load_in_8bit": quantization.get("load_in_8bit", False),
-    }
-    wanted: dict[str, Any] = {
-        **{
-            name: getattr(source, name) for source in (tagging, model_config) for name in saved if hasattr(source, name)
-        },
-        "layers": make_record(config, tagging.unmask)["layers"],
-    }
-    if adapter is not None:
-        saved |= {"lora_r": adapter.r, "lora_alpha": adapter.lora_alpha}
-        wanted |= {"lora_r": model_config.lora_r, "lora_alpha": model_config.lora_alpha}
-    for name, value in saved.items():
-        if value != wanted[name]:
+    try:
+        saved = json.loads((checkpoint / RECIPE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint / RECIPE} cannot be read, so what was trained is unknown: {error}"
+        ) from error
+    for name in facts:
+        if saved.get(name) != facts[name]:
             raise CheckpointError(
-                f"{checkpoint} was trained with {name}={value}, but the recipe means {wanted[name]}: resume with the "
-                f'recipe that the run began with (its unmask="{record["unmask"]}"), or begin a new run.'
+                f"{checkpoint} was trained with {name}={saved.get(name)}, but the recipe means {facts[name]}: resume "
+                f'with the recipe that the run began with (its unmask="{record["unmask"]}"), or begin a new run.'
             )
 
 

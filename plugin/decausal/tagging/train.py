@@ -28,7 +28,7 @@ from decausal.tagging.model import (
     longest_input,
     read_config,
 )
-from decausal.tagging.outputs import check_resumed, checkpoint_to_resume, remove_run, writing
+from decausal.tagging.outputs import check_resumed, checkpoint_to_resume, depends_on, remove_run, writing
 from decausal.tagging.processes import check_launch, describe_processes
 from decausal.tagging.results import describe, environment, save_results
 from decausal.tagging.splits import Corpus, Split
@@ -73,7 +73,8 @@ def train(
     checkpoint = checkpoint_to_resume(tagging, model_config, training)
     set_seed(training.seed)
     config = read_config(model_config)
-    make_record(config, tagging.unmask, tagging.window)  # a pattern that does not fit is better known at once
+    # A pattern that does not fit is better known at once.
+    layers = make_record(config, tagging.unmask, tagging.window)["layers"]
     corpus = Corpus.read(tagging)
     tagging = replace(tagging, tag_scheme=corpus.tag_scheme)
     labels = corpus.labels
@@ -87,8 +88,9 @@ def train(
     )
     tokenizer.padding_side = "right"
     tagging = _fit_windows(tagging, longest_input(config, tokenizer))
+    recipe = depends_on(tagging, model_config, training, layers, corpus.sentences["train"])
     if checkpoint is not None:
-        check_resumed(checkpoint, labels, tagging, model_config)
+        check_resumed(checkpoint, labels, recipe)
     splits = {
         name: Split.of(found, tokenizer, labels, tagging, training=name == "train")
         for name, found in corpus.sentences.items()
@@ -118,7 +120,7 @@ def train(
     report = _audited(model, tagging.unmask)
     facts["audit"] = str(report) if report else "an encoder, which sees both sides"
     interrupt = StopOnSignal()
-    trainer = _trainer(model, tokenizer, splits, tagging, training, interrupt)
+    trainer = _trainer(model, tokenizer, splits, tagging, training, recipe, interrupt)
     if tagging.overwrite_output_dir and checkpoint is None and trainer.is_world_process_zero():
         remove_run(output)
     trainer.accelerator.wait_for_everyone()
@@ -181,6 +183,7 @@ def _trainer(
     splits: dict[str, Split],
     tagging: TaggingArguments,
     training: TaggingTrainingArguments,
+    recipe: dict[str, Any],
     interrupt: StopOnSignal,
 ) -> TaggingTrainer:
     callbacks: list[transformers.TrainerCallback] = [interrupt]
@@ -199,6 +202,7 @@ def _trainer(
             model=model,
             args=training,
             train_dataset=splits["train"].windows,
+            recipe=recipe,
             validation=splits.get("validation"),
             data_collator=DataCollatorForTokenClassification(tokenizer, pad_to_multiple_of=tagging.pad_to_multiple_of),
             processing_class=tokenizer,

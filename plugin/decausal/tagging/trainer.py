@@ -1,5 +1,6 @@
 """transformers' Trainer for tags: the loss is a mean over labelled words, evaluation scores whole sentences."""
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from decausal.tagging.align import IGNORE_INDEX, merge_predictions
 from decausal.tagging.metrics import Scores, score
-from decausal.tagging.outputs import writing
+from decausal.tagging.outputs import RECIPE, writing
 from decausal.tagging.splits import Split
 
 
@@ -26,11 +27,12 @@ class TaggingTrainer(Trainer):
     all micro-batches and processes.
 
     Args:
+        recipe: what the weights depend on, as `depends_on` says; saved beside them.
         validation: the split that `evaluate` scores.
         **kwargs: those of `Trainer`.
     """
 
-    def __init__(self, *, validation: Split | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, recipe: dict[str, Any], validation: Split | None = None, **kwargs: Any) -> None:
         super().__init__(
             compute_loss_func=partial(token_mean_loss, label_smoothing=kwargs["args"].label_smoothing_factor),
             preprocess_logits_for_metrics=_best_label,
@@ -38,6 +40,7 @@ class TaggingTrainer(Trainer):
             compute_metrics=self._score_validation if validation else None,
             **kwargs,
         )
+        self.recipe = recipe
         self.validation = validation
         assert not self._loss_shifts_labels, "labels of words are not shifted"
 
@@ -93,7 +96,9 @@ class TaggingTrainer(Trainer):
         # PEFT saves no configuration of the model, and it is where pattern and label names are.
         model = self.accelerator.unwrap_model(self.model)
         base = model.get_base_model() if isinstance(model, PeftModel) else model
-        base.config.save_pretrained(output_dir or self.args.output_dir)
+        directory = Path(str(output_dir or self.args.output_dir))
+        base.config.save_pretrained(directory)
+        (directory / RECIPE).write_text(json.dumps(self.recipe, indent=1) + "\n", encoding="utf-8")
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         directory = Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"

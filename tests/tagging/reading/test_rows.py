@@ -64,7 +64,7 @@ def test_of_several_splits_one_must_be_chosen(tmp_path):
 
     assert is_saved_dataset(tmp_path)
     assert load_split(str(tmp_path), None, "test")["ner_tags"][0] == [0, 0]
-    with pytest.raises(DataError, match="no split is chosen .*: expected one of train, test"):
+    with pytest.raises(DataError, match=r"no split is chosen .*: expected one of train, test"):
         load_split(str(tmp_path), None, None)
     with pytest.raises(DataError, match="split='dev': expected one of train, test"):
         load_split(str(tmp_path), None, "dev")
