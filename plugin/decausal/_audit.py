@@ -85,7 +85,7 @@ class AuditReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every layer is what the pattern says, and none sees padding or, if unmasked, a packed neighbour."""
+        """Whether every layer is what the pattern says, and none sees padding or, where it looks right, a neighbour."""
         return not any(layer.problem for layer in self.layers)
 
     def __str__(self) -> str:

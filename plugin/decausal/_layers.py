@@ -1,6 +1,6 @@
 """Finding a model's decoder layers and their softmax attention, by structure instead of by model family.
 
-Everything that depends on how transformers builds and names its models is in this file.
+What depends on how transformers builds and names its decoders is in this file; `_classifier` has the heads.
 """
 
 import inspect

@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 import torch
+from seqeval.scheme import IOB2, Entities
 from transformers import DataCollatorForTokenClassification, PreTrainedModel, PreTrainedTokenizerFast
 
 from decausal._attach import RECORD
@@ -34,14 +35,9 @@ class TaggedSentence:
 
     @property
     def entities(self) -> list[tuple[str, int, int]]:
-        """`(type, first word, word after the last)` of each entity."""
-        found: list[tuple[str, int, int]] = []
-        for i, tag in enumerate(self.tags):
-            if tag.startswith("B-"):
-                found.append((tag[2:], i, i + 1))
-            elif tag.startswith("I-") and found and found[-1][2] == i and found[-1][0] == tag[2:]:
-                found[-1] = (tag[2:], found[-1][1], i + 1)
-        return found
+        """`(type, first word, word after the last)` of each entity, as strict IOB2 counts them."""
+        [found] = Entities([self.tags], IOB2).entities
+        return [(entity.tag, entity.start, entity.end) for entity in found]
 
 
 class Tagger:
