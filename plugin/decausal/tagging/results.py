@@ -117,7 +117,7 @@ def environment() -> dict[str, Any]:
             "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "command": shlex.join(sys.orig_argv),
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
     }
 
 
