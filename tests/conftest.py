@@ -8,6 +8,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from rows import SIZES
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -23,17 +25,7 @@ def llama() -> Callable[..., PreTrainedModel]:
 
     def build(attn_implementation: str = "eager", **settings: object) -> PreTrainedModel:
         torch.manual_seed(0)
-        config = LlamaConfig(
-            vocab_size=64,
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=64,
-            initializer_range=0.3,
-            **settings,
-        )
+        config = LlamaConfig(**SIZES, max_position_embeddings=64, initializer_range=0.3, **settings)
         return LlamaForCausalLM._from_config(config, attn_implementation=attn_implementation).eval()
 
     return build

@@ -1,4 +1,4 @@
-"""Two rows of tokens, and the padding that some tests give them."""
+"""Two rows of tokens, the padding that some tests give them, and the sizes of the models that take them."""
 
 import torch
 from torch import nn
@@ -6,6 +6,14 @@ from torch import nn
 IDS = torch.tensor([[5, 9, 23, 7, 41, 3], [8, 2, 60, 33, 12, 6]])
 MASK = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]])
 REAL = MASK.bool()
+SIZES = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
 
 
 def logits(model: nn.Module, **inputs: object) -> torch.Tensor:

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 import decausal
-from rows import IDS, MASK, REAL, future_moves, logits
+from rows import IDS, MASK, REAL, SIZES, future_moves, logits
 
 
 @pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
@@ -101,16 +101,7 @@ def test_packed_documents_are_as_if_alone(llama, attn_implementation, training):
 
 @pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
 def test_a_sliding_window_reaches_as_far_to_the_right_and_full_lifts_it(attn_implementation):
-    config = MistralConfig(
-        vocab_size=64,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        sliding_window=3,
-        initializer_range=0.3,
-    )
+    config = MistralConfig(**SIZES | {"num_hidden_layers": 1}, sliding_window=3, initializer_range=0.3)
     model = MistralForCausalLM._from_config(config, attn_implementation=attn_implementation).eval()
     ids, changed = IDS[:1].clone(), IDS[:1].clone()
     changed[0, 3] = 50

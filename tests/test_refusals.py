@@ -13,7 +13,7 @@ from transformers import (
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 
 import decausal
-from rows import IDS
+from rows import IDS, SIZES
 
 
 def test_generation_is_refused_until_paused(llama):
@@ -70,13 +70,8 @@ def test_a_module_of_several_models_is_refused(llama):
 
 def test_a_linear_attention_layer_of_a_hybrid_is_refused_and_its_attention_layers_are_not():
     config = Qwen3NextConfig(
-        vocab_size=64,
-        hidden_size=32,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        **SIZES,
         head_dim=8,
-        intermediate_size=32,
         moe_intermediate_size=16,
         shared_expert_intermediate_size=16,
         num_experts=4,

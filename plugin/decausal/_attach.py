@@ -117,7 +117,7 @@ class Handle:
         Calling it again does nothing. Take a loss's backward pass before: with gradient checkpointing it computes the
         layers once more, and needs them open.
         """
-        if not self.layers:
+        if not self.layers or not _is_attached(self.model):
             return
         # Looked for anew, not in the decoder stack: layers may have been wrapped or cut off since.
         for module in self.model.modules():
@@ -227,6 +227,10 @@ def _guard(stack: DecoderStack, state: SharedState, window: Window) -> None:
             )
             if model is stack.runner:
                 model.register_forward_hook(end_forward, always_call=True)
+
+
+def _is_attached(model: nn.Module) -> bool:
+    return any(hooks_of(module, OpenLayer) or hooks_of(module, ModelGuard) for module in model.modules())
 
 
 def _unguard(model: nn.Module) -> None:

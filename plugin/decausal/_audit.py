@@ -85,7 +85,10 @@ class AuditReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every layer is what the pattern says, and none sees padding or, where it looks right, a neighbour."""
+        """Whether every layer is what the pattern says, and none sees padding or a neighbour that it must not see.
+
+        No layer must see the packed document to its right, and an unmasked one not that to its left either.
+        """
         return not any(layer.problem for layer in self.layers)
 
     def __str__(self) -> str:

@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
@@ -30,6 +33,20 @@ def test_every_linear_layer_is_quantised_and_adapted_and_the_head_is_neither(rec
     assert head.weight.requires_grad
     assert head.bias is not None
     assert head.bias.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("settings", "dropout"),
+    [({}, 0.1), ({"hidden_dropout": 0.0}, 0.1), ({"hidden_dropout": 0.0, "classifier_dropout": 0.3}, 0.3)],
+)
+def test_the_head_has_the_papers_dropout_unless_the_model_says_otherwise(
+    recipe, base_model, tmp_path, settings, dropout
+):
+    directory = shutil.copytree(base_model, tmp_path / "model")
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | settings))
+    model = build(recipe(model_name_or_path=str(directory)))
+    assert model.get_submodule("base_model.model.dropout").p == dropout
 
 
 def test_nf4_with_double_quantisation_is_what_four_bits_mean(recipe):

@@ -110,11 +110,12 @@ def test_repairs_are_a_warning_with_their_number(checkpoint, tmp_path):
         Tagger.from_pretrained(checkpoint).evaluate(str(path), tag_scheme="IOB2")
 
 
-def test_an_adapter_file_that_lacks_the_head_is_refused(checkpoint, tmp_path):
+@pytest.mark.parametrize("part", ["score.weight", "layers.0.self_attn.q_proj.lora_B"])
+def test_an_adapter_file_that_lacks_a_part_is_refused(checkpoint, tmp_path, part):
     run = shutil.copytree(checkpoint, tmp_path / "copy")
     weights = load_file(run / "adapter_model.safetensors")
-    save_file({k: w for k, w in weights.items() if "score" not in k}, run / "adapter_model.safetensors")
-    with pytest.raises(decausal.CheckpointError, match=r"the adapter cannot be loaded.*score\.weight"):
+    save_file({k: w for k, w in weights.items() if part not in k}, run / "adapter_model.safetensors")
+    with pytest.raises(decausal.CheckpointError, match=f"the adapter cannot be loaded.*{part}"):
         Tagger.from_pretrained(run)
 
 

@@ -107,6 +107,13 @@ def test_a_run_has_a_model_card_that_warns_and_shows_scores(recipe, run):
     assert (run / "training_curves.png").stat().st_size > 5000
 
 
+def test_the_card_of_a_causal_run_does_not_speak_of_unmasked_layers(recipe, run):
+    assert main([recipe(unmask="none")]) == 0
+    card = (run / "README.md").read_text(encoding="utf-8")
+    assert "Plain transformers" not in card
+    assert f'Tagger.from_pretrained("{run}")' in card
+
+
 def test_without_validation_data_the_card_says_that_the_last_weights_are_kept(recipe, run):
     assert main([recipe(validation_file=None)]) == 0
     assert "the last weights, seed" in (run / "README.md").read_text(encoding="utf-8")

@@ -53,9 +53,8 @@ def build_model(
     if config.get_text_config().pad_token_id is None:
         config.get_text_config().pad_token_id = pad_token_id
     if getattr(config, "classifier_dropout", None) is None:
-        config.classifier_dropout = (
-            _DROPOUT  # else some architectures take that of their hidden states, which is often 0
-        )
+        # Else some architectures take that of their hidden states, which is often 0.
+        config.classifier_dropout = _DROPOUT
     pattern = LayerPattern.parse(tagging.unmask)
     record = make_record(config, pattern, tagging.window)
     model_class = token_classification_class(config)
