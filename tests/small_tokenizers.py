@@ -1,11 +1,10 @@
-"""Small tokenizers of every kind in use, trained on a few sentences, in the classes that real models have."""
+"""Small tokenizers of every kind in use, made from a few sentences, in the classes that real models have."""
 
 import json
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     BertTokenizer,
     GemmaTokenizer,
@@ -66,7 +65,7 @@ def gemma() -> GemmaTokenizer:
 
 
 def bert() -> BertTokenizer:
-    return BertTokenizer(vocab=_train_word_pieces())
+    return BertTokenizer(vocab=_word_pieces())
 
 
 ALL: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
@@ -106,15 +105,13 @@ def _train_pieces(special: list[str]) -> dict[str, Any]:
     return json.loads(tokenizer.to_str())["model"]
 
 
-@cache  # training breaks ties at random
-def _train_word_pieces() -> dict[str, int]:
+def _word_pieces() -> dict[str, int]:
+    """Short words whole, longer ones letter by letter; not trained, as WordPieceTrainer breaks ties at random."""
+    words = {word for line in TEXT for word, _ in pre_tokenizers.BertPreTokenizer().pre_tokenize_str(line.lower())}
+    letters = {letter for word in words for letter in word}
+    pieces = {word for word in words if len(word) < 7} | letters | {"##" + letter for letter in letters}
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator(TEXT, trainer)
-    return tokenizer.get_vocab()
+    return {piece: index for index, piece in enumerate([*special, *sorted(pieces)])}
 
 
 def _pairs(model: dict[str, Any]) -> list[tuple[str, str]]:
