@@ -12,12 +12,13 @@ export OMP_NUM_THREADS=$((($(nproc) + 1) / 2))
 mkdir -p "$output" benchmarks/results
 
 run() { # name, recipe, fields ...
-  local name=$1 recipe=$2
+  local name=$1 recipe=$2 program="-m decausal.tagging.train"
   shift 2
+  [[ $name = *-bf16-* ]] && program=benchmarks/train_bf16.py
   [ -e "benchmarks/results/$name.json" ] && return
   rm -rf "${output:?}/$name"
   if accelerate launch --cpu --num_processes 1 --num_cpu_threads_per_process "$OMP_NUM_THREADS" \
-    -m decausal.tagging.train "recipes/ner/$recipe.yaml" --use_cpu true --disable_tqdm true \
+    $program "recipes/ner/$recipe.yaml" --use_cpu true --disable_tqdm true \
     --max_train_samples 1500 --max_eval_samples 800 --output_dir "$output/$name" "$@" >"$output/$name.log" 2>&1; then
     sed "s#$output#OUTPUT_DIR#g" "$output/$name/results.json" >"benchmarks/results/$name.json"
   else
@@ -43,5 +44,12 @@ smollm="--model_name_or_path models/smollm2-135m"
       echo "$data-minilm-$seed minilm_full --model_name_or_path models/minilm ${!data} --seed $seed"
     done
     [ $seed = 121 ] || echo "conll-qlora-1111-$seed smollm2-135m_qlora $smollm $conll --unmask 1111 --seed $seed"
+  done
+  for seed in 120 121; do
+    for pattern in 1111 0000 0011; do
+      for data in conll wnut; do
+        echo "$data-bf16-$pattern-$seed smollm2-135m_lora $smollm ${!data} --unmask $pattern --seed $seed --dtype bfloat16"
+      done
+    done
   done
 } | xargs -P 2 -I '{}' bash -c 'run {}'
