@@ -123,6 +123,7 @@ def audit(model: nn.Module, pattern: str | LayerPattern | None = None) -> AuditR
     parsed = LayerPattern.parse(pattern)
     expected = parsed.layers(len(stack.layers))
     with _evaluating(stack.model), torch.no_grad():
+        _begin_as_root(model, stack)
         padded = _sight(stack, (_HEAD, _MIDDLE, _TAIL), **_padded_rows(stack))
         whole = _sight(stack, (_MIDDLE,), **_whole_row(stack))
         packed = _packed_sight(stack)
@@ -230,6 +231,15 @@ def _layer_sight(layer: nn.Module, parts: tuple[slice, ...], args: tuple[Any, ..
         moved = (run(changed) - before).abs() > _CHANGED_BY * scale
         columns.append(moved.float().mean(-1) > _CHANGED_SHARE)
     return torch.stack(columns, dim=-1).cpu()
+
+
+def _begin_as_root(model: nn.Module, stack: DecoderStack) -> None:
+    """A first forward of what torch's `fully_shard` made its root: the first module that runs becomes it for good."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        from torch.distributed.fsdp import FSDPModule
+
+        if isinstance(model, FSDPModule):
+            model(**_whole_row(stack), use_cache=False)
 
 
 def _padded_rows(stack: DecoderStack) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during training: finish the step, save a checkpoint, stop."""
+"""Ctrl-C and SIGTERM during training: finish the step, save a checkpoint, stop; all processes after the same step."""
 
 import signal
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl
 
 
@@ -13,11 +14,13 @@ class StopOnSignal(TrainerCallback):
     """Turns the first Ctrl-C or SIGTERM into a saved checkpoint; a second one ends the process at once.
 
     Attributes:
-        received: the signal that stopped the training, None if there was none.
+        received: the signal that came to this process, None if none did.
+        stopping: the signal that ends the training of all processes, from the end of a step on.
     """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self.stopping: signal.Signals | None = None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -30,8 +33,10 @@ class StopOnSignal(TrainerCallback):
                 signal.signal(number, handler)
 
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> TrainerControl:
-        """Save and stop if a signal came before the last step."""
-        if self.received and state.global_step < state.max_steps:
+        """Save and stop if a signal came to any process before the last step."""
+        received = self._received_anywhere(args.device)
+        if received and state.global_step < state.max_steps:
+            self.stopping = received
             control.should_save = True
             control.should_training_stop = True
             # The trainer ends every training by deleting all but the best checkpoint; this one is to be resumed.
@@ -41,10 +46,18 @@ class StopOnSignal(TrainerCallback):
 
     def on_epoch_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> TrainerControl:
         """Stopped in the middle of an epoch, the trainer calls this too: nothing more to score or save."""
-        if self.received and state.global_step < state.max_steps:
+        if self.stopping:
             control.should_evaluate = False
             control.should_save = False
         return control
+
+    def _received_anywhere(self, device: torch.device) -> signal.Signals | None:
+        """Processes save together, after the same step; else each would wait for the others for good."""
+        if not torch.distributed.is_initialized():
+            return self.received
+        number = torch.tensor(self.received or 0, device=device)
+        torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
+        return signal.Signals(int(number)) if number else None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)

@@ -16,6 +16,7 @@ from decausal._layers import find_decoder_stack, is_encoder, text_config, transf
 from decausal._pattern import LayerPattern, format_layers
 from decausal._weights import ADAPTER_CONFIG, check_weights, load_weights
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
+from decausal.tagging.processes import asked_for
 
 _DROPOUT = 0.1  # of Dukić & Šnajder (ACL Findings 2024, arXiv 2401.14556)
 
@@ -127,6 +128,9 @@ def _quantization(model_config: TaggingModelConfig) -> BitsAndBytesConfig | None
     if quantization is not None:
         # bitsandbytes would quantise the fresh head as well, which then can neither be trained nor saved.
         quantization.llm_int8_skip_modules = [*HEAD_NAMES, "lm_head"]
+        if asked_for("FSDP") and model_config.bnb_4bit_quant_storage is None:
+            # FSDP shards packed weights only if they are stored as numbers of the type that all others have.
+            quantization.bnb_4bit_quant_storage = quantization.bnb_4bit_compute_dtype
     return quantization
 
 

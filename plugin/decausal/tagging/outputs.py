@@ -13,6 +13,7 @@ import datasets
 from safetensors import SafetensorError
 from transformers import AutoConfig
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from decausal._checkpoint import read_record
 from decausal._errors import CheckpointError
@@ -61,7 +62,7 @@ def checkpoint_to_resume(
 ) -> Path | None:
     """The checkpoint that a run is to go on from; None where it begins anew.
 
-    A checkpoint whose writing was cut off is passed over, since its state, written last, is missing.
+    A checkpoint whose writing was cut off is passed over, since its state, written last, is missing or cut off itself.
 
     Raises:
         CheckpointError: the output directory holds something and neither resuming nor overwriting was asked for, or
@@ -82,13 +83,21 @@ def checkpoint_to_resume(
             )
         return None
     if str(wanted).lower() != "true":
-        if not (Path(wanted) / TRAINER_STATE_NAME).is_file():
+        if not _is_whole(Path(wanted)):
             raise CheckpointError(f"resume_from_checkpoint={wanted} holds no complete checkpoint.")
         return Path(wanted)
-    whole = [state.parent for state in output.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
+    whole = [checkpoint for checkpoint in output.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _is_whole(checkpoint)]
     if not whole:
         raise CheckpointError(f"resume_from_checkpoint={wanted}: {output} holds no complete checkpoint.")
     return max(whole, key=lambda checkpoint: int(checkpoint.name.removeprefix("checkpoint-")))
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def depends_on(

@@ -2,8 +2,13 @@
 
 import os
 
+import torch
 from accelerate.utils import DistributedType
-from transformers import TrainingArguments
+from torch import nn
+from torch.distributed.tensor import DTensor
+from transformers import Trainer, TrainingArguments
+
+from decausal._layers import transformers_model
 
 
 def check_launch(training: TrainingArguments) -> None:
@@ -12,13 +17,11 @@ def check_launch(training: TrainingArguments) -> None:
     Raises:
         ValueError: several processes were asked for and one was started, or FSDP was and there is no accelerator.
     """
-    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true" and training.distributed_state.distributed_type in (
-        DistributedType.NO,
-        DistributedType.MULTI_CPU,
-    ):
+    strategy = training.distributed_state.distributed_type
+    if asked_for("FSDP") and strategy in (DistributedType.NO, DistributedType.MULTI_CPU):
         raise ValueError(
-            f"the launcher was asked for FSDP, which accelerate has for accelerators only: without one this is "
-            f"{describe_processes(training)}, and nothing would be sharded. Launch with a file that asks for no FSDP."
+            f"the launcher was asked for FSDP, which accelerate has for accelerators only: this is {_count(training)}, "
+            f"and nothing would be sharded. Launch with a file that asks for no FSDP."
         )
     # The launcher sets a meeting point for more than one process; whatever then starts them gives each its rank.
     is_alone = training.world_size == 1 and "MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ
@@ -30,9 +33,56 @@ def check_launch(training: TrainingArguments) -> None:
         )
 
 
-def describe_processes(training: TrainingArguments) -> str:
-    """What the run really is: how many processes, under which strategy, on which kind of device."""
-    if training.world_size == 1:
-        return f"one process on {training.device}"
-    strategy = training.distributed_state.distributed_type.value
-    return f"{training.world_size} processes ({strategy}) on {training.device.type}"
+def describe_run(trainer: Trainer) -> str:
+    """What a run about to take its first step really is: processes, strategy, parameters in shards, device, precision.
+
+    Raises:
+        ValueError: it is not what the launcher was asked for.
+    """
+    assert trainer.model is not None
+    parameters = list(trainer.model.parameters())
+    sharded = [parameter for parameter in parameters if _is_sharded(parameter)]
+    stage = trainer.deepspeed.zero_optimization_stage() if trainer.deepspeed else None
+    asked = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") if asked_for("DEEPSPEED") else None
+    if asked is not None and stage != int(asked):
+        raise ValueError(f"the launcher was asked for DeepSpeed ZeRO-{asked}, and this run has stage {stage}.")
+    if stage is not None:
+        strategy = f", DeepSpeed ZeRO-{stage}"
+    elif trainer.is_fsdp_enabled:
+        strategy = ", FSDP2"
+    else:
+        strategy = ", data parallel" if trainer.args.world_size > 1 else ""
+    if stage == 3 or trainer.is_fsdp_enabled:
+        if not sharded:
+            raise ValueError(f"the launcher was asked for{strategy[1:]}, and this run has no weight in shards.")
+        weights, total = (sum(map(_count_weights, some)) for some in (sharded, parameters))
+        strategy += f" ({weights:,} of {total:,} stored weights in shards)"
+    precision = str(transformers_model(trainer.model).dtype).removeprefix("torch.")
+    if trainer.accelerator.mixed_precision != "no":
+        precision += f", computing in {trainer.accelerator.mixed_precision}"
+    return f"{_count(trainer.args)}{strategy}, {precision}"
+
+
+def asked_for(library: str) -> bool:
+    """Whether `accelerate launch` was asked for a library: DEEPSPEED or FSDP."""
+    return os.environ.get(f"ACCELERATE_USE_{library}", "").lower() == "true"
+
+
+def say(message: object) -> None:
+    """Print once, not once a process."""
+    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+        print(message, flush=True)
+
+
+def _count(training: TrainingArguments) -> str:
+    kind = training.device.type
+    return f"{training.world_size} processes on {kind}" if training.world_size > 1 else f"one process on {kind}"
+
+
+def _is_sharded(parameter: nn.Parameter) -> bool:
+    return isinstance(parameter, DTensor) or hasattr(parameter, "ds_id")
+
+
+def _count_weights(parameter: nn.Parameter) -> int:
+    count: int = getattr(parameter, "ds_numel", parameter.numel())
+    return count

@@ -7,19 +7,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
 from safetensors import SafetensorError
 from torch import nn
 from transformers import DataCollatorForTokenClassification, EarlyStoppingCallback, PreTrainedTokenizerFast, set_seed
 
 from decausal._attach import unmasked_layers
-from decausal._audit import AuditReport, audit
 from decausal._checkpoint import make_record
-from decausal._errors import UnsupportedModelError
-from decausal._layers import is_encoder, text_config, transformers_model
 from decausal._tokenizer import load_tokenizer
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments, parse_recipe
+from decausal.tagging.begin import CheckFirst
 from decausal.tagging.interrupt import StopOnSignal
 from decausal.tagging.model import (
     build_model,
@@ -28,8 +25,8 @@ from decausal.tagging.model import (
     longest_input,
     read_config,
 )
-from decausal.tagging.outputs import check_resumed, checkpoint_to_resume, depends_on, remove_run, writing
-from decausal.tagging.processes import check_launch, describe_processes
+from decausal.tagging.outputs import check_resumed, checkpoint_to_resume, depends_on, writing
+from decausal.tagging.processes import check_launch, say
 from decausal.tagging.results import describe, environment, save_results
 from decausal.tagging.splits import Corpus, Split
 from decausal.tagging.trainer import TaggingTrainer
@@ -79,7 +76,7 @@ def train(
     tagging = replace(tagging, tag_scheme=corpus.tag_scheme)
     labels = corpus.labels
     for warning in corpus.warnings():
-        _say(f"warning: {warning}")
+        say(f"warning: {warning}")
     tokenizer = load_tokenizer(
         str(model_config.model_name_or_path),
         add_prefix_space=tagging.add_prefix_space,
@@ -104,41 +101,35 @@ def train(
         "recipe": {**asdict(tagging), **asdict(model_config)},
     }
     for name, line in facts["data_lines"].items():
-        _say(f"{name}: {line}")
+        say(f"{name}: {line}")
     model = build_model(tagging, model_config, training, labels, tokenizer.pad_token_id)
     facts |= {
         "parameters": describe_parameters(model),
         "layers": describe_layers(model, tagging.unmask),
         "is_unmasked": bool(unmasked_layers(model)),
-        "processes": describe_processes(training),
     }
-    _say(facts["processes"])
-    _say(f"{type(model).__name__}: {facts['parameters']}")
-    _say(facts["layers"])
-    if training.device.type == "cuda" and not training.deepspeed and not training.fsdp:
-        model.to(training.device)  # the audit is to run on the kernels that will train
-    report = _audited(model, tagging.unmask)
-    facts["audit"] = str(report) if report else "an encoder, which sees both sides"
+    say(f"{type(model).__name__}: {facts['parameters']}")
+    say(facts["layers"])
     interrupt = StopOnSignal()
     trainer = _trainer(model, tokenizer, splits, tagging, training, recipe, interrupt)
-    if tagging.overwrite_output_dir and checkpoint is None and trainer.is_world_process_zero():
-        remove_run(output)
-    trainer.accelerator.wait_for_everyone()
+    check_first = CheckFirst(trainer, tagging.unmask, replaced=None if checkpoint else output)
+    trainer.add_callback(check_first)
     with interrupt.listening():
         outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if interrupt.received and trainer.state.global_step < trainer.state.max_steps:
-        _say(f"stopped by {interrupt.received.name}; go on with the same command and --resume_from_checkpoint true")
+    if interrupt.stopping:
+        say(f"stopped by {interrupt.stopping.name}; go on with the same command and --resume_from_checkpoint true")
         return {}
     with writing(output):
         trainer.save_model()
-    return _finish(trainer, splits, started, facts | {"train_seconds": round(outcome.metrics["train_runtime"], 1)})
+    seconds = round(outcome.metrics["train_runtime"], 1)
+    return _finish(trainer, splits, started, {**facts, **check_first.facts, "train_seconds": seconds})
 
 
 def _fit_windows(tagging: TaggingArguments, limit: int) -> TaggingArguments:
     """The arguments with windows that the model can take."""
     if tagging.max_length <= limit:
         return tagging
-    _say(f"max_length={tagging.max_length} is more than the {limit} positions of the model: windows are of {limit}")
+    say(f"max_length={tagging.max_length} is more than the {limit} positions of the model: windows are of {limit}")
     return replace(tagging, max_length=limit, stride=min(tagging.stride or 0, limit // 4))
 
 
@@ -161,20 +152,9 @@ def _finish(trainer: TaggingTrainer, splits: dict[str, Split], started: float, f
         with writing(output):
             save_results(results, output)
         for name, value in scores.items():
-            _say(f"{name}: {describe(value)}")
-        _say(f"saved in {output}")
+            say(f"{name}: {describe(value)}")
+        say(f"saved in {output}")
     return results
-
-
-def _audited(model: nn.Module, pattern: str) -> AuditReport | None:
-    """Audit the model before its first step; None for an encoder, which has no pattern."""
-    if is_encoder(text_config(transformers_model(model))):
-        return None
-    report = audit(model, pattern)
-    _say(report)
-    if not report.ok:
-        raise UnsupportedModelError(f"the audit failed before the first step, and nothing was trained.\n{report}")
-    return report
 
 
 def _trainer(
@@ -188,7 +168,7 @@ def _trainer(
 ) -> TaggingTrainer:
     callbacks: list[transformers.TrainerCallback] = [interrupt]
     if "validation" not in splits:
-        _say(
+        say(
             "warning: there is no validation data, so the last weights are kept, not the best ones"
             + (", and early_stopping_patience has no effect." if tagging.early_stopping_patience else ".")
         )
@@ -210,12 +190,6 @@ def _trainer(
         )
     except RuntimeError as error:  # report_to names a service that is not installed
         raise ValueError(f"report_to={training.report_to}: {error}") from error
-
-
-def _say(message: object) -> None:
-    """Print once, not once a process."""
-    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
-        print(message, flush=True)
 
 
 if __name__ == "__main__":

@@ -100,6 +100,11 @@ class TaggingTrainer(Trainer):
         base.config.save_pretrained(directory)
         (directory / RECIPE).write_text(json.dumps(self.recipe, indent=1) + "\n", encoding="utf-8")
 
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # Next, process 0 writes the state that marks a checkpoint as whole: no shard may still be on its way to disk.
+        self.accelerator.wait_for_everyone()
+
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         directory = Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         with writing(directory):

@@ -1,0 +1,55 @@
+"""Before step 1: a run says what it is and is audited as it will train; only then does it replace an earlier one."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer, TrainerCallback
+
+from decausal._audit import audit
+from decausal._errors import UnsupportedModelError
+from decausal._layers import is_encoder, text_config, transformers_model
+from decausal.tagging.outputs import remove_run
+from decausal.tagging.processes import describe_run, say
+
+
+class CheckFirst(TrainerCallback):
+    """Audits the model on its device, inside of what the strategy has put around it, in every process.
+
+    Args:
+        trainer: holds the model.
+        pattern: what its layers should be.
+        replaced: the directory of an earlier run, deleted once the checks have passed.
+
+    Attributes:
+        facts: what the run is, and the audit's verdict, in words.
+    """
+
+    def __init__(self, trainer: Trainer, pattern: str, replaced: Path | None = None) -> None:
+        self.trainer = trainer
+        self.pattern = pattern
+        self.replaced = replaced
+        self.facts: dict[str, str] = {}
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Before step 1.
+
+        Raises:
+            ValueError: the run is not what its launcher was asked for.
+            UnsupportedModelError: a layer is not what the pattern says.
+        """
+        self.facts["processes"] = describe_run(self.trainer)
+        say(self.facts["processes"])
+        self.facts["audit"] = self._audit()
+        if self.replaced is not None and self.trainer.is_world_process_zero():
+            remove_run(self.replaced)
+
+    def _audit(self) -> str:
+        model = self.trainer.model
+        assert model is not None
+        if is_encoder(text_config(transformers_model(model))):
+            return "an encoder, which sees both sides"
+        report = audit(model, self.pattern)
+        say(report)
+        if not report.ok:
+            raise UnsupportedModelError(f"the audit failed before the first step, and nothing was trained.\n{report}")
+        return str(report)

@@ -1,0 +1,97 @@
+"""Launches real processes with the published launcher files, on the CPU."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from filelock import FileLock
+
+from launching import ROOT, command, environment
+
+
+@pytest.fixture(scope="session")
+def launch() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a program by `accelerate launch` under a strategy, and checks that it ends well."""
+
+    def run(strategy: str, *program: str, num_processes: int | None = None) -> subprocess.CompletedProcess[str]:
+        if strategy.startswith("ZeRO"):
+            pytest.importorskip("deepspeed", reason="needs DeepSpeed: pip install decausal[deepspeed]")
+        outcome = subprocess.run(
+            command(strategy, *program, num_processes=num_processes),
+            check=False,
+            capture_output=True,
+            text=True,
+            env=environment(),
+            cwd=ROOT,
+        )
+        assert outcome.returncode == 0, outcome.stdout[-2000:] + outcome.stderr[-4000:]
+        return outcome
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def stories_model(tmp_path_factory) -> Path:
+    """stories260k without dropout: processes cannot draw the same random numbers as one."""
+    source = ROOT.parent / "shared" / "models" / "stories260k"
+    if not source.is_dir():
+        pytest.skip("needs the folder of models and data beside the repository (../shared)")
+    model = Path(shutil.copytree(source, tmp_path_factory.mktemp("models") / "stories260k"))
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "classifier_dropout": 0.0}))
+    return model
+
+
+@pytest.fixture(scope="session")
+def write_recipe(stories_model) -> Callable[..., str]:
+    """Writes a recipe for stories260k and the small corpus of the repository; None leaves a field out."""
+
+    def write(output: Path, **fields: Any) -> str:
+        contents = {
+            "model_name_or_path": str(stories_model),
+            "unmask": "0011",
+            "train_file": str(ROOT / "examples" / "right_context" / "train.tsv"),
+            "max_train_samples": 80,
+            "train_sampling_strategy": "sequential",
+            "use_peft": True,
+            "lora_r": 4,
+            "lora_dropout": 0.0,
+            "learning_rate": 1e-3,
+            # Adam divides by the size of a gradient; where that is rounding error, 1e-8 would let it steer the weight.
+            "adam_epsilon": 1e-5,
+            "lr_scheduler_type": "constant",
+            "max_steps": 10,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "eval_strategy": "no",
+            "use_cpu": True,
+            "disable_tqdm": True,
+            "output_dir": str(output),
+            **fields,
+        }
+        path = output.with_suffix(".yaml")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump({key: value for key, value in contents.items() if value is not None}))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory) -> Callable[..., Path]:
+    """Makes a directory once, although several test processes may ask for it."""
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        shared_by_workers = tmp_path_factory.getbasetemp().parent
+        directory = shared_by_workers / name
+        with FileLock(shared_by_workers / f"{name}.lock"):
+            if not directory.exists():
+                fill(directory)
+        return directory
+
+    return make
