@@ -22,6 +22,10 @@ def test_a_layer_stays_open_until_its_last_handle_is_removed(llama):
     assert decausal.unmasked_layers(model) == ()
 
 
+def test_a_handle_is_shown_without_the_model_around_it(llama):
+    assert repr(decausal.unmask(llama(), "0011")) == "Handle(layers=(2, 3))"
+
+
 def test_two_handles_agree_on_the_window(llama):
     model = llama()
     decausal.unmask(model, "1100")

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib.metadata import version
 
 import decausal
 
@@ -27,6 +28,13 @@ def test_the_public_names_are_these():
         "unmasked_layers",
     ]
     assert all(hasattr(decausal, name) for name in decausal.__all__)
+
+
+def test_the_version_is_that_of_the_package():
+    command = [sys.executable, "-W", "ignore", "-m", "decausal", "--version"]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert output == f"decausal {decausal.__version__}\n"
+    assert decausal.__version__ == version("decausal")
 
 
 def test_importing_brings_in_torch_and_transformers_only():

@@ -49,7 +49,7 @@ def test_an_unquoted_yaml_number_is_refused_with_the_quoted_form(number):
         LayerPattern.parse(number)
 
 
-@pytest.mark.parametrize("text", ["", "half", "3-", "0;1", "1,,2", "0011,x", "²"])
+@pytest.mark.parametrize("text", ["", "half", "3-", "0;1", "1,,2", "0011,x", "²", "0012", "0-03"])
 def test_a_text_of_no_known_form_is_refused_with_the_forms(text):
     with pytest.raises(ValueError, match='group bits such as "0011"'):
         LayerPattern.parse(text)

@@ -1,5 +1,8 @@
 """Make chosen layers of a decoder-only language model bidirectional."""
 
+from importlib.metadata import version as _version
+from typing import Any as _Any
+
 from ._attach import Handle, unmask, unmasked_layers
 from ._audit import AuditReport, audit
 from ._checkpoint import load
@@ -18,3 +21,9 @@ __all__ = [
     "unmask",
     "unmasked_layers",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    if name == "__version__":
+        return _version("decausal")
+    raise AttributeError(f"module 'decausal' has no attribute {name!r}")

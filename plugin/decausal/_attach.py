@@ -102,7 +102,7 @@ class Handle:
         layers: the zero-based numbers of the layers that this call unmasked.
     """
 
-    model: nn.Module
+    model: nn.Module = field(repr=False)
     layers: tuple[int, ...]
     key: str | None = field(repr=False)
 

@@ -193,6 +193,8 @@ def _load_adapter(model: PreTrainedModel, directory: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", "Found missing adapter keys")  # they would be random
+            # PEFT 0.21 reads a property that transformers 5.23 has renamed; goes with the next PEFT.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             return PeftModel.from_pretrained(model, str(directory))
     except Exception as error:
         raise CheckpointError(f"{directory}: the adapter cannot be loaded: {error}") from error

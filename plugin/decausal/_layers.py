@@ -142,8 +142,11 @@ def transformers_model(module: nn.Module) -> PreTrainedModel:
     """The transformers model inside of a module, or the module itself.
 
     Raises:
+        TypeError: it is no module.
         UnsupportedModelError: there is none, or more than one.
     """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"model={module!r} is of type {type(module).__name__}: give the loaded model itself.")
     found = [inner for inner in module.modules() if isinstance(inner, PreTrainedModel)]
     if not found:
         raise UnsupportedModelError(

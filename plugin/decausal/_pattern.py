@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 _BITS: Final = re.compile(r"[01]+")
-_LAYERS: Final = re.compile(r"(?P<first>-?\d+)(?:-(?P<last>-?\d+))?")
+# No zeros in front: "0012" is a slip in "0011", not layer 12.
+_LAYERS: Final = re.compile(r"(?P<first>-?(?:0|[1-9]\d*))(?:-(?P<last>-?(?:0|[1-9]\d*)))?")
 _FORMS: Final = 'group bits such as "0011", layers such as "16-31" or "0,3,-1", "all" or "none"'
 
 

@@ -33,6 +33,23 @@ _FileFormat = Annotated[
 _BatchSize = Annotated[int, typer.Option("--batch_size", "--batch-size", min=1, help="Windows a forward pass.")]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from decausal import __version__
+
+        typer.echo(f"decausal {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
+
 @app.command(context_settings=_ANY)
 def train(
     context: typer.Context,

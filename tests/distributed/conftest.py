@@ -15,20 +15,21 @@ from launching import ROOT, command, environment
 
 
 @pytest.fixture(scope="session")
-def launch() -> Callable[..., subprocess.CompletedProcess[str]]:
+def launch(tmp_path_factory) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a program by `accelerate launch` under a strategy, and checks that it ends well."""
 
     def run(strategy: str, *program: str, num_processes: int | None = None) -> subprocess.CompletedProcess[str]:
         if strategy.startswith("ZeRO"):
             pytest.importorskip("deepspeed", reason="needs DeepSpeed: pip install decausal[deepspeed]")
-        outcome = subprocess.run(
-            command(strategy, *program, num_processes=num_processes),
-            check=False,
-            capture_output=True,
-            text=True,
-            env=environment(),
-            cwd=ROOT,
-        )
+        with FileLock(tmp_path_factory.getbasetemp().parent / "launch.lock"):  # processes that wait for each other spin
+            outcome = subprocess.run(
+                command(strategy, *program, num_processes=num_processes),
+                check=False,
+                capture_output=True,
+                text=True,
+                env=environment(),
+                cwd=ROOT,
+            )
         assert outcome.returncode == 0, outcome.stdout[-2000:] + outcome.stderr[-4000:]
         return outcome
 

@@ -54,6 +54,7 @@ def test_nf4_with_double_quantisation_is_what_four_bits_mean(recipe):
     weight = next(module for module in model.modules() if isinstance(module, Linear4bit)).weight
     assert weight.quant_state.quant_type == "nf4"
     assert weight.quant_state.nested
+    assert describe_parameters(model).endswith("%), the base model in 4 bits")
 
 
 def test_the_model_is_unmasked_under_its_adapter(recipe):

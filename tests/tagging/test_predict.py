@@ -222,6 +222,12 @@ def test_the_command_line_scores_a_file(checkpoint, corpus):
     assert json.loads(result.stdout) == saved["scores"]["test"]
 
 
+@pytest.mark.parametrize("text", ["a house now .", ["a house now ."]])
+def test_running_text_is_no_list_of_words(checkpoint, text):
+    with pytest.raises(TypeError, match=r"a sentence is a list of words here.*TaggerPipeline"):
+        Tagger.from_pretrained(checkpoint).tag(text)
+
+
 def test_the_command_line_reads_any_columns(checkpoint, tmp_path):
     path = tmp_path / "columns.csv"
     path.write_text("1;B-PER;house\n2;O;now\n3;O;.\n")

@@ -131,7 +131,7 @@ def test_another_run_is_never_overwritten_without_being_asked(recipe, run, capsy
     run.mkdir()
     (run / "precious").write_text("mine")
     assert main([recipe()]) == 1
-    assert "is not empty and is left alone" in capsys.readouterr().err
+    assert "is not empty and is left alone. It holds no run" in capsys.readouterr().err
     assert [path.name for path in run.iterdir()] == ["precious"]
 
 
@@ -145,7 +145,16 @@ def test_an_overwritten_run_leaves_nothing_behind(recipe, run, corpus):
     assert scores.to_dict() == results_of(run)["scores"]["test"]
 
 
-def test_resuming_gives_the_uninterrupted_runs_scores(recipe, run, tmp_path):
+def test_what_is_used_of_a_file_is_said(recipe, run, capsys):
+    assert main([recipe(max_train_samples=40, eval_strategy="no", load_best_model_at_end=False)]) == 0
+    assert "96 sentences, " in capsys.readouterr().out
+    lines = results_of(run)["data_lines"]
+    assert "; the first 40 used as 40 windows" in lines["train"]
+    assert "; used as 33 windows" in lines["test"]
+    assert lines["train"] in (run / "README.md").read_text()
+
+
+def test_resuming_gives_the_uninterrupted_runs_scores(recipe, run, tmp_path, capsys):
     whole = tmp_path / "whole"
     assert main([recipe(num_train_epochs=4), "--output_dir", str(whole)]) == 0
     # Six steps make an epoch: stopped in the middle of the third, when a best checkpoint is there already.
@@ -154,6 +163,7 @@ def test_resuming_gives_the_uninterrupted_runs_scores(recipe, run, tmp_path):
     assert not (run / "results.json").exists()
     assert (run / "checkpoint-15").is_dir()
     assert main([recipe(num_train_epochs=4), "--resume_from_checkpoint", "true"]) == 0
+    assert f"going on from {run / 'checkpoint-15'}" in capsys.readouterr().out
     assert results_of(run)["scores"] == results_of(whole)["scores"]
 
 

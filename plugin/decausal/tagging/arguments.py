@@ -151,8 +151,8 @@ class RecipeParser(TrlParser):  # type: ignore[misc]
             *((recipe, name) for name in fields if name not in known),
             *(("command line", flag) for flag in flags if flag not in self._option_string_actions),
         ]:
-            close = get_close_matches(name.removeprefix("--"), known, n=1)
-            hint = f": did you mean {close[0]!r}?" if close else "."
+            close = get_close_matches(name.removeprefix("--"), known, n=2)
+            hint = f": did you mean {' or '.join(map(repr, close))}?" if close else "."
             raise ValueError(f"{place}: unknown field {name!r}{hint}")
 
 

@@ -114,13 +114,16 @@ def longest_input(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast) 
 
 
 def describe_parameters(model: nn.Module) -> str:
-    """How many parameters are trained, of how many; 4-bit weights are counted unpacked."""
+    """How many parameters are trained, of how many (4-bit weights are counted unpacked), and in how many bits."""
     if isinstance(model, PeftModel):
         trainable, total = model.get_nb_trainable_parameters()
     else:
         assert isinstance(model, PreTrainedModel)
         trainable, total = model.num_parameters(only_trainable=True), model.num_parameters()
-    return f"{trainable:,} of {total:,} parameters trained ({100 * trainable / total:.2f} %)"
+    base = transformers_model(model)
+    bits = 4 if getattr(base, "is_loaded_in_4bit", False) else 8 if getattr(base, "is_loaded_in_8bit", False) else None
+    held = f", the base model in {bits} bits" if bits else ""
+    return f"{trainable:,} of {total:,} parameters trained ({100 * trainable / total:.2f} %){held}"
 
 
 def _quantization(model_config: TaggingModelConfig) -> BitsAndBytesConfig | None:

@@ -71,9 +71,16 @@ def checkpoint_to_resume(
     output, wanted = Path(training.output_dir), training.resume_from_checkpoint
     if wanted is None or str(wanted).lower() == "false":
         if output.is_dir() and any(output.iterdir()) and not tagging.overwrite_output_dir:
+            has_run = any(found for pattern in _MARKS_OF_A_RUN for found in output.glob(pattern))
             raise CheckpointError(
-                f"output_dir={output} is not empty and is left alone. Resume that run with --resume_from_checkpoint "
-                f"true, replace it with --overwrite_output_dir true, or choose another --output_dir."
+                f"output_dir={output} is not empty and is left alone. "
+                + (
+                    "Resume that run with --resume_from_checkpoint true, replace it with --overwrite_output_dir true, "
+                    "or choose another --output_dir."
+                    if has_run
+                    else "It holds no run that could be resumed: choose another --output_dir, or write into it with "
+                    "--overwrite_output_dir true."
+                )
             )
         model = Path(str(model_config.model_name_or_path))
         if tagging.overwrite_output_dir and model.resolve().is_relative_to(output.resolve()):

@@ -81,7 +81,16 @@ class Tagger:
         return [id2label[i] for i in range(len(id2label))]
 
     def tag(self, sentences: Sequence[Sequence[str]]) -> list[TaggedSentence]:
-        """Tag pre-split sentences, in their order. Sentences without words come back without tags."""
+        """Tag pre-split sentences, in their order. Sentences without words come back without tags.
+
+        Raises:
+            TypeError: a sentence is running text.
+        """
+        if isinstance(sentences, str) or any(isinstance(sentence, str) for sentence in sentences):
+            raise TypeError(
+                "a sentence is a list of words here, as in tag([['Jordan', 'said', 'no', '.']]); for running text take "
+                "the pipeline of transformers with decausal.tagging.pipeline.TaggerPipeline."
+            )
         labels = self.labels
         label2id = {label: i for i, label in enumerate(labels)}
         windows = align(sentences, None, self.tokenizer, label2id, **self._alignment)

@@ -27,6 +27,7 @@ from decausal.tagging.model import (
 )
 from decausal.tagging.outputs import check_resumed, checkpoint_to_resume, depends_on, writing
 from decausal.tagging.processes import check_launch, say
+from decausal.tagging.reading.corpus import ReadReport
 from decausal.tagging.results import describe, environment, save_results
 from decausal.tagging.splits import Corpus, Split
 from decausal.tagging.trainer import TaggingTrainer
@@ -88,6 +89,7 @@ def train(
     recipe = depends_on(tagging, model_config, training, layers, corpus.sentences["train"])
     if checkpoint is not None:
         check_resumed(checkpoint, labels, recipe)
+        say(f"going on from {checkpoint}")
     splits = {
         name: Split.of(found, tokenizer, labels, tagging, training=name == "train")
         for name, found in corpus.sentences.items()
@@ -95,7 +97,7 @@ def train(
     facts: dict[str, Any] = {
         "unmask": tagging.unmask,
         "labels": labels,
-        "data_lines": {name: f"{corpus.reports[name]}; used as {split}" for name, split in splits.items()},
+        "data_lines": {name: _describe_use(corpus.reports[name], split) for name, split in splits.items()},
         "data": {name: asdict(value) for name, value in corpus.reports.items()},
         "windows": {name: asdict(split.report) for name, split in splits.items()},
         "recipe": {**asdict(tagging), **asdict(model_config)},
@@ -123,6 +125,11 @@ def train(
         trainer.save_model()
     seconds = round(outcome.metrics["train_runtime"], 1)
     return _finish(trainer, splits, started, {**facts, **check_first.facts, "train_seconds": seconds})
+
+
+def _describe_use(report: ReadReport, split: Split) -> str:
+    used = len(split.sentences)
+    return f"{report}; {f'the first {used:,} ' if used < report.sentences else ''}used as {split}"
 
 
 def _fit_windows(tagging: TaggingArguments, limit: int) -> TaggingArguments:

@@ -1,0 +1,5 @@
+"""`python -m decausal ...`: the command line."""
+
+from decausal.cli import main
+
+main()
