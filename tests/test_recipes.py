@@ -1,15 +1,17 @@
-"""Every recipe in the repository: it parses, its pattern fits its model, and it reads the data it was written for."""
+"""Every YAML under recipes/: it parses, patterns fit their models, data is read, and launch files are what they say."""
 
 from pathlib import Path
 
 import pytest
+from accelerate.commands.config.config_args import load_config_from_file
 
 from decausal import LayerPattern
 from decausal.tagging.arguments import parse_recipe
 from decausal.tagging.data import read_sentences
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("recipes/*/*.yaml"))
+LAUNCH_FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("recipes/launch/*.yaml"))
+RECIPES = sorted({str(path.relative_to(ROOT)) for path in ROOT.glob("recipes/**/*.yaml")} - set(LAUNCH_FILES))
 LAYERS = {"SmolLM2-135M-Instruct": 30, "smollm2-135m": 30, "all-MiniLM-L6-v2": 6}
 
 
@@ -29,6 +31,21 @@ def test_a_recipe_states_its_own_command_and_hardware(recipe):
     header = (ROOT / recipe).read_text(encoding="utf-8").partition("model_name_or_path:")[0]
     assert f"decausal.tagging.train {recipe}" in header
     assert "Hardware: " in header
+
+
+@pytest.mark.parametrize("file", LAUNCH_FILES)
+def test_a_launch_file_is_one_that_accelerate_reads_and_states_its_own_command(file):
+    config = load_config_from_file(str(ROOT / file))
+    name = Path(file).stem
+    strategy = {"zero": "DEEPSPEED", "fsdp": "FSDP", "ddp": "MULTI_GPU"}.get(name[:4].rstrip("_"), "NO")
+    assert config.distributed_type == strategy
+    assert (config.num_processes > 1) == (strategy != "NO")
+    if strategy == "DEEPSPEED":
+        assert config.deepspeed_config["zero_stage"] == int(name[4])
+    if strategy == "FSDP":
+        assert config.fsdp_config["fsdp_version"] == 2
+    header = (ROOT / file).read_text(encoding="utf-8").partition("compute_environment:")[0]
+    assert f"accelerate launch --config_file {file}" in header
 
 
 @pytest.mark.parametrize(
