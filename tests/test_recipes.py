@@ -12,6 +12,7 @@ from decausal.tagging.data import read_sentences
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("recipes/launch/*.yaml"))
 RECIPES = sorted({str(path.relative_to(ROOT)) for path in ROOT.glob("recipes/**/*.yaml")} - set(LAUNCH_FILES))
+STRATEGIES = {"zero": "DEEPSPEED", "fsdp": "FSDP", "ddp": "MULTI_GPU"}
 LAYERS = {"SmolLM2-135M-Instruct": 30, "smollm2-135m": 30, "all-MiniLM-L6-v2": 6}
 
 
@@ -37,11 +38,11 @@ def test_a_recipe_states_its_own_command_and_hardware(recipe):
 def test_a_launch_file_is_one_that_accelerate_reads_and_states_its_own_command(file):
     config = load_config_from_file(str(ROOT / file))
     name = Path(file).stem
-    strategy = {"zero": "DEEPSPEED", "fsdp": "FSDP", "ddp": "MULTI_GPU"}.get(name[:4].rstrip("_"), "NO")
+    strategy = next((kind for prefix, kind in STRATEGIES.items() if prefix in name), "NO")
     assert config.distributed_type == strategy
     assert (config.num_processes > 1) == (strategy != "NO")
     if strategy == "DEEPSPEED":
-        assert config.deepspeed_config["zero_stage"] == int(name[4])
+        assert f"zero{config.deepspeed_config['zero_stage']}" in name
     if strategy == "FSDP":
         assert config.fsdp_config["fsdp_version"] == 2
     header = (ROOT / file).read_text(encoding="utf-8").partition("compute_environment:")[0]

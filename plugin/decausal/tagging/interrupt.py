@@ -11,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl
 
 
 class StopOnSignal(TrainerCallback):
-    """Turns the first Ctrl-C or SIGTERM into a saved checkpoint; a second one ends the process at once.
+    """Turns the first Ctrl-C or SIGTERM into a saved checkpoint; a second Ctrl-C ends the process at once.
 
     Attributes:
         received: the signal that came to this process, None if none did.
@@ -60,6 +60,10 @@ class StopOnSignal(TrainerCallback):
         return signal.Signals(int(number)) if number else None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        again = self.received is not None
         self.received = signal.Signals(number)
-        print(f"\n{self.received.name}: saving a checkpoint after this step; once more ends at once.", flush=True)
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+            print("\nSIGINT: saving a checkpoint after this step; once more ends at once.", flush=True)
+        elif not again:  # a scheduler tells both launcher and run, and the launcher tells the run: once is meant
+            print("\nSIGTERM: saving a checkpoint after this step.", flush=True)
