@@ -13,6 +13,16 @@ from ._errors import CheckpointError
 ADAPTER_CONFIG = "adapter_config.json"
 
 
+def check_place(name: str) -> None:
+    """Tells a wrong path from the name of a model on the hub, which has one slash at most.
+
+    Raises:
+        FileNotFoundError: it is a path, and nothing is there.
+    """
+    if (name.startswith(("/", ".", "~")) or name.count("/") > 1) and not Path(name).exists():
+        raise FileNotFoundError(f"{name}: no such directory.")
+
+
 def check_weights(directory: Path) -> None:
     """Checks that a directory's weights, an adapter's or a model's, are whole safetensors files.
 

@@ -205,8 +205,9 @@ def _model_to_audit(path: str, unmask: str | None, attn_implementation: str | No
 
     import decausal
     from decausal._attach import RECORD
-    from decausal._weights import check_weights
+    from decausal._weights import check_place, check_weights
 
+    check_place(path)
     if (Path(path) / "config.json").is_file() and RECORD in PreTrainedConfig.get_config_dict(path)[0]:
         loaded: nn.Module = decausal.load(path, attn_implementation=attn_implementation, device_map=_device_map())[0]
         return loaded

@@ -292,6 +292,7 @@ def test_an_encoder_has_no_pattern_to_audit_and_takes_none(encoder, fail):
 
 def test_a_directory_without_a_model_is_called_so(tmp_path, fail):
     assert fail("audit", tmp_path) == f"error: {tmp_path} is no model directory: there is no config.json in it.\n"
+    assert fail("audit", tmp_path / "nowhere") == f"error: {tmp_path / 'nowhere'}: no such directory.\n"
 
 
 def test_weights_that_are_damaged_or_do_not_fit_are_one_line_that_names_them(base_model, tmp_path, fail):

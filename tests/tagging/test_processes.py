@@ -46,7 +46,7 @@ def test_fsdp_without_an_accelerator_is_refused(launch, tmp_path):
         fsdp_config={"fsdp_version": 2, "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP"},
     )
     assert outcome.returncode != 0
-    assert "asked for FSDP" in outcome.stderr
+    assert "rank 0: error: the launcher was asked for FSDP" in outcome.stderr
     assert "2 processes on cpu" in outcome.stderr
     assert not Path(tmp_path / "run").exists()
 

@@ -350,6 +350,7 @@ def test_windows_are_no_longer_than_the_model_has_positions(recipe, run, capsys)
     ("field", "message"),
     [
         ({"report_to": "wandb"}, "report_to="),
+        ({"model_name_or_path": "./nowhere"}, "./nowhere: no such directory"),
         ({"model_name_or_path": "nowhere/nothing"}, "model_name_or_path=nowhere/nothing: no model"),
         ({"attn_implementation": "flash_attention_2"}, "FlashAttention2"),
     ],

@@ -14,7 +14,7 @@ from decausal._checkpoint import make_record
 from decausal._classifier import HEAD_NAMES, cast_head_input, token_classification_class
 from decausal._layers import find_decoder_stack, is_encoder, text_config, transformers_model
 from decausal._pattern import LayerPattern, format_layers
-from decausal._weights import ADAPTER_CONFIG, check_weights, load_weights
+from decausal._weights import ADAPTER_CONFIG, check_place, check_weights, load_weights
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
 from decausal.tagging.processes import asked_for
 
@@ -92,6 +92,7 @@ def read_config(model_config: TaggingModelConfig) -> PreTrainedConfig:
         ValueError: the directory holds an adapter, or no model.
     """
     name = str(model_config.model_name_or_path)
+    check_place(name)
     if (Path(name) / ADAPTER_CONFIG).is_file():
         raise ValueError(
             f"model_name_or_path={name} holds an adapter, and training begins with a base model: give the one that "

@@ -68,6 +68,11 @@ def asked_for(library: str) -> bool:
     return os.environ.get(f"ACCELERATE_USE_{library}", "").lower() == "true"
 
 
+def name_rank() -> str:
+    """`rank 1: ` in front of what one of several processes has to say, else nothing."""
+    return f"rank {os.environ['RANK']}: " if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""
+
+
 def say(message: object) -> None:
     """Print once, not once a process."""
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:

@@ -26,7 +26,7 @@ from decausal.tagging.model import (
     read_config,
 )
 from decausal.tagging.outputs import check_resumed, checkpoint_to_resume, depends_on, writing
-from decausal.tagging.processes import check_launch, say
+from decausal.tagging.processes import check_launch, name_rank, say
 from decausal.tagging.reading.corpus import ReadReport
 from decausal.tagging.results import describe, environment, save_results
 from decausal.tagging.splits import Corpus, Split
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         results = train(*parse_recipe(sys.argv[1:] if arguments is None else arguments))
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError, SafetensorError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{name_rank()}error: {error}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
         print("stopped by SIGINT; nothing was saved that was not saved before.", file=sys.stderr)
