@@ -16,9 +16,11 @@ from launching import ROOT, command, environment
 
 @pytest.fixture(scope="session")
 def launch(tmp_path_factory) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a program by `accelerate launch` under a strategy, and checks that it ends well."""
+    """Runs a program by `accelerate launch` under a strategy, and checks that it ends as it should."""
 
-    def run(strategy: str, *program: str, num_processes: int | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        strategy: str, *program: str, num_processes: int | None = None, succeeds: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         if strategy.startswith("ZeRO"):
             pytest.importorskip("deepspeed", reason="needs DeepSpeed: pip install decausal[deepspeed]")
         with FileLock(tmp_path_factory.getbasetemp().parent / "launch.lock"):  # processes that wait for each other spin
@@ -30,7 +32,7 @@ def launch(tmp_path_factory) -> Callable[..., subprocess.CompletedProcess[str]]:
                 env=environment(),
                 cwd=ROOT,
             )
-        assert outcome.returncode == 0, outcome.stdout[-2000:] + outcome.stderr[-4000:]
+        assert (outcome.returncode == 0) == succeeds, outcome.stdout[-2000:] + outcome.stderr[-4000:]
         return outcome
 
     return run

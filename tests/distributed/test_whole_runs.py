@@ -9,7 +9,7 @@ from decausal.tagging.predict import Tagger
 from launching import ROOT
 
 WORKER = str(Path(__file__).with_name("worker.py"))
-METHODS = {"LoRA": {}, "full": {"use_peft": False, "learning_rate": 3e-4}}
+METHODS = {"LoRA": {"learning_rate": 1e-2}, "full": {"use_peft": False, "learning_rate": 3e-3}}
 TEXTS = [text.split() for text in ("Jordan borders the sea .", "Jordan said no .", "We met in Paris today .")]
 
 pytestmark = pytest.mark.timeout(1500)
@@ -50,7 +50,7 @@ def test_scores_and_saved_weights_are_those_of_one_process(train_whole, strategy
     expected, found = train_whole("one process"), train_whole(strategy)
     for method in METHODS:
         expected_run, found_run = (json.loads((run / method / "results.json").read_text()) for run in (expected, found))
-        assert expected_run["scores"]["test"]["support"] > 20
+        assert expected_run["scores"]["test"]["f1"] > 0
         assert found_run["scores"] == expected_run["scores"], method
         evaluations = [
             [(entry["step"], entry["eval_f1"]) for entry in run["log"] if "eval_f1" in entry]

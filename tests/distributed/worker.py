@@ -18,6 +18,8 @@ from decausal.tagging.train import train
 
 def allow_fsdp_on_cpu() -> None:
     """Lets accelerate, which shards on accelerators only, take gloo for one: torch's `fully_shard` runs on either."""
+    if os.environ.get("ACCELERATE_USE_FSDP") != "true":
+        return
     prepare = PartialState.__init__
 
     def take_for_accelerator(state: PartialState, *args: Any, **kwargs: Any) -> None:
@@ -36,8 +38,7 @@ def forget_run() -> None:
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
-    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
-        allow_fsdp_on_cpu()
+    allow_fsdp_on_cpu()
     for recipe in sys.argv[1:]:
         train(*parse_recipe([recipe]))
         forget_run()

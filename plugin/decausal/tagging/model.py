@@ -16,7 +16,7 @@ from decausal._layers import find_decoder_stack, is_encoder, text_config, transf
 from decausal._pattern import LayerPattern, format_layers
 from decausal._weights import ADAPTER_CONFIG, check_place, check_weights, load_weights
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
-from decausal.tagging.processes import asked_for
+from decausal.tagging.processes import asked_for, count_weights
 
 _DROPOUT = 0.1  # of Dukić & Šnajder (ACL Findings 2024, arXiv 2401.14556)
 
@@ -119,8 +119,9 @@ def describe_parameters(model: nn.Module) -> str:
     if isinstance(model, PeftModel):
         trainable, total = model.get_nb_trainable_parameters()
     else:
-        assert isinstance(model, PreTrainedModel)
-        trainable, total = model.num_parameters(only_trainable=True), model.num_parameters()
+        parameters = list(model.parameters())
+        total = sum(map(count_weights, parameters))
+        trainable = sum(count_weights(parameter) for parameter in parameters if parameter.requires_grad)
     base = transformers_model(model)
     bits = 4 if getattr(base, "is_loaded_in_4bit", False) else 8 if getattr(base, "is_loaded_in_8bit", False) else None
     held = f", the base model in {bits} bits" if bits else ""

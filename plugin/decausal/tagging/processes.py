@@ -55,7 +55,7 @@ def describe_run(trainer: Trainer) -> str:
     if stage == 3 or trainer.is_fsdp_enabled:
         if not sharded:
             raise ValueError(f"the launcher was asked for{strategy[1:]}, and this run has no weight in shards.")
-        weights, total = (sum(map(_count_weights, some)) for some in (sharded, parameters))
+        weights, total = (sum(map(count_weights, some)) for some in (sharded, parameters))
         strategy += f" ({weights:,} of {total:,} stored weights in shards)"
     precision = str(transformers_model(trainer.model).dtype).removeprefix("torch.")
     if trainer.accelerator.mixed_precision != "no":
@@ -66,6 +66,12 @@ def describe_run(trainer: Trainer) -> str:
 def asked_for(library: str) -> bool:
     """Whether `accelerate launch` was asked for a library: DEEPSPEED or FSDP."""
     return os.environ.get(f"ACCELERATE_USE_{library}", "").lower() == "true"
+
+
+def count_weights(parameter: nn.Parameter) -> int:
+    """How many weights a parameter holds, of which this process may have a share only."""
+    count: int = getattr(parameter, "ds_numel", parameter.numel())
+    return count
 
 
 def name_rank() -> str:
@@ -86,8 +92,3 @@ def _count(training: TrainingArguments) -> str:
 
 def _is_sharded(parameter: nn.Parameter) -> bool:
     return isinstance(parameter, DTensor) or hasattr(parameter, "ds_id")
-
-
-def _count_weights(parameter: nn.Parameter) -> int:
-    count: int = getattr(parameter, "ds_numel", parameter.numel())
-    return count
