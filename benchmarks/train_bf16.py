@@ -1,4 +1,4 @@
-"""`decausal.tagging.train` in bfloat16 on cores without bfloat16 units, where torch multiplies ten times as slowly.
+"""`decausal.tagging.train` in bfloat16 on cores without bfloat16 units, where torch's own products are slow.
 
     accelerate launch benchmarks/train_bf16.py RECIPE.yaml --dtype bfloat16
 

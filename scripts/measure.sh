@@ -37,19 +37,14 @@ smollm="--model_name_or_path models/smollm2-135m"
   for seed in 120 121; do
     for pattern in 1111 0000 0011; do
       for data in conll wnut; do
-        echo "$data-lora-$pattern-$seed smollm2-135m_lora $smollm ${!data} --unmask $pattern --seed $seed"
+        lora="smollm2-135m_lora $smollm ${!data} --unmask $pattern --seed $seed"
+        echo "$data-lora-$pattern-$seed $lora"
+        echo "$data-bf16-$pattern-$seed $lora --dtype bfloat16"
       done
     done
     for data in conll wnut; do
       echo "$data-minilm-$seed minilm_full --model_name_or_path models/minilm ${!data} --seed $seed"
     done
     [ $seed = 121 ] || echo "conll-qlora-1111-$seed smollm2-135m_qlora $smollm $conll --unmask 1111 --seed $seed"
-  done
-  for seed in 120 121; do
-    for pattern in 1111 0000 0011; do
-      for data in conll wnut; do
-        echo "$data-bf16-$pattern-$seed smollm2-135m_lora $smollm ${!data} --unmask $pattern --seed $seed --dtype bfloat16"
-      done
-    done
   done
 } | xargs -P 2 -I '{}' bash -c 'run {}'
