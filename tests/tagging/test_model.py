@@ -9,7 +9,7 @@ from peft.tuners.lora import LoraLayer
 
 import decausal
 from decausal.tagging.arguments import parse_recipe
-from decausal.tagging.model import build_model, describe_layers, describe_parameters
+from decausal.tagging.model import build_model, describe_layers, describe_parameters, sketch_model
 
 LABELS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
 # bitsandbytes 0.50 on a CPU warns that its kernels are the slow ones.
@@ -108,3 +108,34 @@ def test_a_pattern_that_does_not_fit_the_depth_is_refused(recipe):
 def test_the_pattern_is_shown_with_its_layers(recipe):
     model = build(recipe(unmask="0011"))
     assert describe_layers(model, "0011") == ('unmask="0011": layers 2-3 of 4 are bidirectional (0 = input side)')
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"dtype": "bfloat16"},
+        {"dtype": "auto", "lora_target_modules": ["q_proj", "v_proj"]},
+        {"use_peft": False},
+        {"load_in_8bit": True},
+        {"load_in_4bit": True, "dtype": "bfloat16", "gradient_checkpointing": True},
+    ],
+)
+def test_the_sketch_of_a_model_is_the_model_without_its_weights(recipe, fields):
+    arguments = parse_recipe([recipe(**fields)])
+    sketch, model = sketch_model(*arguments, LABELS), build_model(*arguments, LABELS, 0)
+    assert {tensor.device.type for tensor in sketch.state_dict().values()} == {"meta"}
+    assert decausal.unmasked_layers(sketch) == decausal.unmasked_layers(model)
+    expected, found = ({n: _describe(p) for n, p in m.named_parameters()} for m in (model, sketch))
+    assert found == expected
+
+
+def _describe(weight: torch.nn.Parameter) -> tuple[object, ...]:
+    # Four bits are packed when weights are read; a sketch has none to pack.
+    shape = weight.quant_state.shape if getattr(weight, "quant_state", None) else weight.shape
+    return type(weight), shape, weight.dtype, weight.requires_grad
+
+
+def test_four_bits_need_a_number_type_to_compute_in(recipe):
+    with pytest.raises(ValueError, match="dtype='auto' with load_in_4bit"):
+        build(recipe(load_in_4bit=True, dtype="auto"))

@@ -7,6 +7,7 @@ import torch
 from peft import PeftModel, get_peft_model, prepare_model_for_kbit_training
 from torch import nn
 from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.quantizers.auto import AutoHfQuantizer
 from trl import get_peft_config, get_quantization_config
 
 from decausal._attach import RECORD, unmask
@@ -48,25 +49,13 @@ def build_model(
         ValueError: the pattern does not fit the model, or LoRA is asked to target the head.
         UnsupportedModelError: the pattern cannot be applied to this model.
     """
-    config = read_config(model_config)
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: i for i, label in enumerate(labels)}
-    if config.get_text_config().pad_token_id is None:
-        config.get_text_config().pad_token_id = pad_token_id
-    if getattr(config, "classifier_dropout", None) is None:
-        # Else some architectures take that of their hidden states, which is often 0.
-        config.classifier_dropout = _DROPOUT
-    pattern = LayerPattern.parse(tagging.unmask)
-    record = make_record(config, pattern, tagging.window)
-    model_class = token_classification_class(config)
-    config.architectures = [model_class.__name__]
-    record["tagging"] = {name: getattr(tagging, name) for name in ("max_length", "stride", "label_position")}
-    record |= {"add_prefix_space": tagging.add_prefix_space, "tag_scheme": tagging.tag_scheme}
-    if Path(str(model_config.model_name_or_path)).is_dir():
-        check_weights(Path(str(model_config.model_name_or_path)))
+    config = _configure(tagging, model_config, labels, pad_token_id)
+    name = str(model_config.model_name_or_path)
+    if Path(name).is_dir():
+        check_weights(Path(name))
     model = load_weights(
-        model_class,
-        str(model_config.model_name_or_path),
+        token_classification_class(config),
+        name,
         lacks_head=True,
         config=config,
         revision=model_config.model_revision,
@@ -75,6 +64,73 @@ def build_model(
         quantization_config=_quantization(model_config),
         use_safetensors=True,
     )
+    return _make_trainable(model, tagging, model_config, training)
+
+
+def sketch_model(
+    tagging: TaggingArguments,
+    model_config: TaggingModelConfig,
+    training: TaggingTrainingArguments,
+    labels: Sequence[str],
+) -> nn.Module:
+    """What `build_model` returns, of its real size on the meta device: it costs no memory, and cannot compute.
+
+    Weights in 4 bits are of the packed kind, but have the shape that they had before.
+
+    Args:
+        tagging: as in `build_model`.
+        model_config: as in `build_model`; of the base model only its configuration is read.
+        training: as in `build_model`.
+        labels: as in `build_model`.
+
+    Raises:
+        ValueError: as in `build_model`.
+        UnsupportedModelError: as in `build_model`.
+    """
+    config = _configure(tagging, model_config, labels)
+    dtype = config.dtype if model_config.dtype in (None, "auto") else getattr(torch, str(model_config.dtype))
+    quantization = _quantization(model_config)
+    with torch.device("meta"):
+        model = token_classification_class(config)._from_config(
+            config, dtype=dtype or torch.float32, attn_implementation=model_config.attn_implementation
+        )
+        if quantization is not None:
+            quantizer = AutoHfQuantizer.from_config(quantization)
+            quantizer.preprocess_model(model, device_map=None)
+            quantizer.postprocess_model(model)
+        return _make_trainable(model, tagging, model_config, training)
+
+
+def _configure(
+    tagging: TaggingArguments,
+    model_config: TaggingModelConfig,
+    labels: Sequence[str],
+    pad_token_id: int | None = None,
+) -> PreTrainedConfig:
+    """The base model's configuration with labels, dropout of the head, and the record of the pattern."""
+    config = read_config(model_config)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: i for i, label in enumerate(labels)}
+    if config.get_text_config().pad_token_id is None:
+        config.get_text_config().pad_token_id = pad_token_id
+    if getattr(config, "classifier_dropout", None) is None:
+        # Else some architectures take that of their hidden states, which is often 0.
+        config.classifier_dropout = _DROPOUT
+    config.architectures = [token_classification_class(config).__name__]
+    return config
+
+
+def _make_trainable(
+    model: PreTrainedModel,
+    tagging: TaggingArguments,
+    model_config: TaggingModelConfig,
+    training: TaggingTrainingArguments,
+) -> nn.Module:
+    """Unmask a model that may be quantised, write that down in its configuration, and give it LoRA."""
+    pattern = LayerPattern.parse(tagging.unmask)
+    record = make_record(model.config, pattern, tagging.window)
+    record["tagging"] = {name: getattr(tagging, name) for name in ("max_length", "stride", "label_position")}
+    record |= {"add_prefix_space": tagging.add_prefix_space, "tag_scheme": tagging.tag_scheme}
     unmask(model, pattern, scope=tagging.scope, window=tagging.window)  # type: ignore[arg-type]
     setattr(model.config, RECORD, record)
     if model_config.use_peft:
@@ -129,6 +185,11 @@ def describe_parameters(model: nn.Module) -> str:
 
 
 def _quantization(model_config: TaggingModelConfig) -> BitsAndBytesConfig | None:
+    if model_config.load_in_4bit and model_config.dtype not in ("float32", "bfloat16", "float16"):
+        raise ValueError(
+            f"dtype={model_config.dtype!r} with load_in_4bit: name what 4-bit weights are computed in, "
+            f'"bfloat16" (GPU) or "float32" (CPU).'
+        )
     quantization: BitsAndBytesConfig | None = get_quantization_config(model_config)
     if quantization is not None:
         # bitsandbytes would quantise the fresh head as well, which then can neither be trained nor saved.
