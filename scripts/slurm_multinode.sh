@@ -17,6 +17,6 @@ FIRST_MACHINE=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export FIRST_MACHINE
 
 # shellcheck disable=SC2016 # each task fills in its own SLURM_NODEID
-exec srun bash -c 'exec accelerate launch --config_file recipes/launch/multinode_zero3.yaml \
+exec srun --kill-on-bad-exit=1 bash -c 'exec accelerate launch --config_file recipes/launch/multinode_zero3.yaml \
   --num_machines "$SLURM_NNODES" --num_processes "$((SLURM_NNODES * SLURM_GPUS_ON_NODE))" \
   --machine_rank "$SLURM_NODEID" --main_process_ip "$FIRST_MACHINE" -m decausal.tagging.train "$@"' _ "$@"

@@ -15,7 +15,14 @@ from launching import ROOT, command, environment
 
 
 @pytest.fixture(scope="session")
-def launch(tmp_path_factory) -> Callable[..., subprocess.CompletedProcess[str]]:
+def session_directory(tmp_path_factory, worker_id) -> Path:
+    """A directory of this test session, which its test processes share."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session")
+def launch(session_directory) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a program by `accelerate launch` under a strategy, and checks that it ends as it should."""
 
     def run(
@@ -23,7 +30,7 @@ def launch(tmp_path_factory) -> Callable[..., subprocess.CompletedProcess[str]]:
     ) -> subprocess.CompletedProcess[str]:
         if strategy.startswith("ZeRO"):
             pytest.importorskip("deepspeed", reason="needs DeepSpeed: pip install decausal[deepspeed]")
-        with FileLock(tmp_path_factory.getbasetemp().parent / "launch.lock"):  # processes that wait for each other spin
+        with FileLock(session_directory / "launch.lock"):  # processes that wait for each other spin
             outcome = subprocess.run(
                 command(strategy, *program, num_processes=num_processes),
                 check=False,
@@ -59,8 +66,7 @@ def write_recipe(stories_model) -> Callable[..., str]:
             "model_name_or_path": str(stories_model),
             "unmask": "0011",
             "train_file": str(ROOT / "examples" / "right_context" / "train.tsv"),
-            "max_train_samples": 80,
-            "train_sampling_strategy": "sequential",
+            "max_train_samples": 61,  # the eighth step ends an epoch, with five sentences
             "use_peft": True,
             "lora_r": 4,
             "lora_dropout": 0.0,
@@ -86,13 +92,12 @@ def write_recipe(stories_model) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory) -> Callable[..., Path]:
+def once(session_directory) -> Callable[..., Path]:
     """Makes a directory once, although several test processes may ask for it."""
 
     def make(name: str, fill: Callable[[Path], None]) -> Path:
-        shared_by_workers = tmp_path_factory.getbasetemp().parent
-        directory = shared_by_workers / name
-        with FileLock(shared_by_workers / f"{name}.lock"):
+        directory = session_directory / name
+        with FileLock(session_directory / f"{name}.lock"):
             if not directory.exists():
                 fill(directory)
         return directory

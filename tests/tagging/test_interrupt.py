@@ -14,7 +14,7 @@ def test_a_repeated_sigterm_is_one_since_launcher_and_scheduler_both_send_it(cap
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
     assert interrupt.received == signal.SIGTERM
-    assert capsys.readouterr().out.count("saving a checkpoint after this step") == 1
+    assert capsys.readouterr().out.count("saving a checkpoint after this batch") == 1
 
 
 def test_a_second_ctrl_c_ends_at_once():

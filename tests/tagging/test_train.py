@@ -154,17 +154,20 @@ def test_what_is_used_of_a_file_is_said(recipe, run, capsys):
     assert lines["train"] in (run / "README.md").read_text()
 
 
-def test_resuming_gives_the_uninterrupted_runs_scores(recipe, run, tmp_path, capsys):
+def test_resuming_gives_the_uninterrupted_runs_weights(recipe, run, tmp_path, capsys):
     whole = tmp_path / "whole"
-    assert main([recipe(num_train_epochs=4), "--output_dir", str(whole)]) == 0
+    fields = {"num_train_epochs": 4, "load_best_model_at_end": False}
+    assert main([recipe(**fields), "--output_dir", str(whole)]) == 0
     # Six steps make an epoch: stopped in the middle of the third, when a best checkpoint is there already.
-    command = [sys.executable, "-W", "ignore", "-c", _STOPPED_AT_STEP_15, recipe(num_train_epochs=4)]
+    command = [sys.executable, "-W", "ignore", "-c", _STOPPED_AT_STEP_15, recipe(**fields)]
     assert subprocess.run(command, check=False, capture_output=True).returncode == 130
     assert not (run / "results.json").exists()
     assert (run / "checkpoint-15").is_dir()
-    assert main([recipe(num_train_epochs=4), "--resume_from_checkpoint", "true"]) == 0
+    assert main([recipe(**fields), "--resume_from_checkpoint", "true"]) == 0
     assert f"going on from {run / 'checkpoint-15'}" in capsys.readouterr().out
     assert results_of(run)["scores"] == results_of(whole)["scores"]
+    found, expected = (safetensors.torch.load_file(place / "adapter_model.safetensors") for place in (run, whole))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
 _STOPPED_AT_STEP_15 = """
@@ -197,17 +200,17 @@ def test_resuming_with_other_labels_is_refused(recipe, run, corpus, tmp_path, ca
 @pytest.mark.parametrize(
     ("field", "message"),
     [
-        ({"unmask": "0011"}, "layers=[0, 1, 2, 3], but the recipe means [2, 3]"),
-        ({"window": "full"}, "window=symmetric, but the recipe means full"),
-        ({"label_position": "last"}, "label_position=first, but the recipe means last"),
-        ({"max_length": 100}, "max_length=256, but the recipe means 100"),
-        ({"lora_r": 3}, "lora_r=16, but the recipe means 3"),
-        ({"use_peft": False}, "use_peft=True, but the recipe means False"),
-        ({"load_in_4bit": True}, "load_in_4bit=False, but the recipe means True"),
-        ({"lora_target_modules": ["q_proj"]}, "lora_target_modules=None, but the recipe means"),
-        ({"seed": 7}, "seed=42, but the recipe means 7"),
-        ({"learning_rate": 1e-4}, "learning_rate=0.01, but the recipe means 0.0001"),
-        ({"max_train_samples": 90}, "max_train_samples=None, but the recipe means 90"),
+        ({"unmask": "0011"}, "layers=[0, 1, 2, 3], but this run means [2, 3]"),
+        ({"window": "full"}, "window=symmetric, but this run means full"),
+        ({"label_position": "last"}, "label_position=first, but this run means last"),
+        ({"max_length": 100}, "max_length=256, but this run means 100"),
+        ({"lora_r": 3}, "lora_r=16, but this run means 3"),
+        ({"use_peft": False}, "use_peft=True, but this run means False"),
+        ({"load_in_4bit": True}, "load_in_4bit=False, but this run means True"),
+        ({"lora_target_modules": ["q_proj"]}, "lora_target_modules=None, but this run means"),
+        ({"seed": 7}, "seed=42, but this run means 7"),
+        ({"learning_rate": 1e-4}, "learning_rate=0.01, but this run means 0.0001"),
+        ({"max_train_samples": 90}, "max_train_samples=None, but this run means 90"),
     ],
 )
 def test_resuming_with_another_recipe_is_refused(recipe, finished, capsys, field, message):
@@ -360,16 +363,30 @@ def test_what_is_not_installed_is_one_message(recipe, capsys, field, message):
     assert message in capsys.readouterr().err
 
 
-def test_ctrl_c_in_the_last_evaluation_keeps_what_was_trained(recipe, run, monkeypatch):
-    evaluate = TaggingTrainer.evaluate
+def test_a_signal_during_a_validation_saves_at_once_and_the_validation_is_made_up_for(recipe, run, tmp_path, capsys):
+    assert main([recipe(num_train_epochs=2), "--output_dir", str(tmp_path / "whole")]) == 0
+    command = [sys.executable, "-W", "ignore", "-c", _STOPPED_IN_LAST_VALIDATION, recipe(num_train_epochs=2)]
+    outcome = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert outcome.returncode == 130
+    assert "stopped by SIGTERM" in outcome.stdout
+    assert main([recipe(num_train_epochs=2), "--resume_from_checkpoint", "true"]) == 0
+    assert f"going on from {run / 'checkpoint-12'}" in capsys.readouterr().out
+    scores = [[entry.get("eval_f1") for entry in results_of(place)["log"]] for place in (run, tmp_path / "whole")]
+    assert [score for score in scores[0] if score is not None] == [score for score in scores[1] if score is not None]
+    assert results_of(run)["scores"] == results_of(tmp_path / "whole")["scores"]
 
-    def interrupted(self, *args, **kwargs):
-        os.kill(os.getpid(), signal.SIGINT)
-        return evaluate(self, *args, **kwargs)
 
-    monkeypatch.setattr(TaggingTrainer, "evaluate", interrupted)
-    assert main([recipe()]) == 0
-    assert results_of(run)["steps"] == 6
+_STOPPED_IN_LAST_VALIDATION = """
+import os, signal, sys
+from decausal.tagging import train
+class Stop(train.StopOnSignal):
+    def on_prediction_step(self, args, state, control, **kwargs):
+        if state.global_step == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+        super().on_prediction_step(args, state, control, **kwargs)
+train.StopOnSignal = Stop
+sys.exit(train.main(sys.argv[1:]))
+"""
 
 
 def test_ctrl_c_before_training_is_one_message(recipe, capsys, monkeypatch):
@@ -406,7 +423,7 @@ def test_signals_are_listened_to_only_while_training(recipe, monkeypatch, loss, 
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_ctrl_c_in_the_last_step_changes_nothing(recipe, run, monkeypatch):
+def test_ctrl_c_in_the_last_step_lets_a_run_end_that_has_nothing_to_validate(recipe, run, monkeypatch):
     step = TaggingTrainer.training_step
 
     def interrupted(self, *args, **kwargs):
@@ -415,6 +432,5 @@ def test_ctrl_c_in_the_last_step_changes_nothing(recipe, run, monkeypatch):
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(TaggingTrainer, "training_step", interrupted)
-    assert main([recipe()]) == 0
-    assert results_of(run)["training"]["load_best_model_at_end"]
-    assert "the best checkpoint by validation f1" in (run / "README.md").read_text(encoding="utf-8")
+    assert main([recipe(validation_file=None)]) == 0
+    assert results_of(run)["steps"] == 6

@@ -3,20 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 
 from decausal._audit import audit
 from decausal._errors import UnsupportedModelError
 from decausal._layers import is_encoder, text_config, transformers_model
 from decausal.tagging.outputs import remove_run
 from decausal.tagging.processes import describe_run, say
+from decausal.tagging.trainer import TaggingTrainer
 
 
 class CheckFirst(TrainerCallback):
     """Audits the model on its device, inside of what the strategy has put around it, in every process.
 
     Args:
-        trainer: holds the model.
+        trainer: holds the model, and has loaded the checkpoint of a run that goes on.
         pattern: what its layers should be.
         replaced: the directory of an earlier run, deleted once the checks have passed.
 
@@ -24,7 +25,7 @@ class CheckFirst(TrainerCallback):
         facts: what the run is, and the audit's verdict, in words.
     """
 
-    def __init__(self, trainer: Trainer, pattern: str, replaced: Path | None = None) -> None:
+    def __init__(self, trainer: TaggingTrainer, pattern: str, replaced: Path | None = None) -> None:
         self.trainer = trainer
         self.pattern = pattern
         self.replaced = replaced
@@ -42,6 +43,8 @@ class CheckFirst(TrainerCallback):
         self.facts["audit"] = self._audit()
         if self.replaced is not None and self.trainer.is_world_process_zero():
             remove_run(self.replaced)
+        if self.trainer.state.global_step:
+            self.trainer.make_up_for_validation()
 
     def _audit(self) -> str:
         model = self.trainer.model

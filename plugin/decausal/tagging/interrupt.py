@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during training: finish the step, save a checkpoint, stop; all processes after the same step."""
+"""Ctrl-C and SIGTERM during training: finish the step, save a checkpoint, stop; all processes at the same place."""
 
 import signal
 from collections.abc import Iterator
@@ -8,6 +8,10 @@ from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl
+
+
+class ValidationStopped(Exception):  # noqa: N818 - no error
+    """A signal came while a model in training was scored."""
 
 
 class StopOnSignal(TrainerCallback):
@@ -21,28 +25,35 @@ class StopOnSignal(TrainerCallback):
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self.stopping: signal.Signals | None = None
+        self._is_listening = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Signals are ours in this block, and whose they were before afterwards."""
         previous = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._is_listening = True
         try:
             yield
         finally:
+            self._is_listening = False
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> TrainerControl:
         """Save and stop if a signal came to any process before the last step."""
-        received = self._received_anywhere(args.device)
-        if received and state.global_step < state.max_steps:
-            self.stopping = received
+        if state.global_step < state.max_steps and self._begin_to_stop(args):
             control.should_save = True
             control.should_training_stop = True
-            # The trainer ends every training by deleting all but the best checkpoint; this one is to be resumed.
-            args.save_total_limit = None
-            args.load_best_model_at_end = False
         return control
+
+    def on_prediction_step(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:
+        """Break a validation off, which may take longer than a scheduler waits.
+
+        Raises:
+            ValidationStopped: a signal came to any process.
+        """
+        if self._is_listening and self._begin_to_stop(args):
+            raise ValidationStopped
 
     def on_epoch_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> TrainerControl:
         """Stopped in the middle of an epoch, the trainer calls this too: nothing more to score or save."""
@@ -50,6 +61,14 @@ class StopOnSignal(TrainerCallback):
             control.should_evaluate = False
             control.should_save = False
         return control
+
+    def _begin_to_stop(self, args: Any) -> bool:
+        self.stopping = self._received_anywhere(args.device)
+        if self.stopping:
+            # The trainer ends every training by deleting all but the best checkpoint; this one is to be resumed.
+            args.save_total_limit = None
+            args.load_best_model_at_end = False
+        return self.stopping is not None
 
     def _received_anywhere(self, device: torch.device) -> signal.Signals | None:
         """Processes save together, after the same step; else each would wait for the others for good."""
@@ -64,6 +83,6 @@ class StopOnSignal(TrainerCallback):
         self.received = signal.Signals(number)
         if number == signal.SIGINT:
             signal.signal(number, signal.default_int_handler)
-            print("\nSIGINT: saving a checkpoint after this step; once more ends at once.", flush=True)
+            print("\nSIGINT: saving a checkpoint after this batch; once more ends at once.", flush=True)
         elif not again:  # a scheduler tells both launcher and run, and the launcher tells the run: once is meant
-            print("\nSIGTERM: saving a checkpoint after this step.", flush=True)
+            print("\nSIGTERM: saving a checkpoint after this batch.", flush=True)

@@ -19,6 +19,7 @@ from decausal._checkpoint import read_record
 from decausal._errors import CheckpointError
 from decausal._weights import check_weights
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
+from decausal.tagging.processes import name_strategy
 from decausal.tagging.results import CARD, CURVES, RESULTS
 
 RECIPE = "recipe.json"
@@ -54,6 +55,11 @@ _OF_TRAINING = (
     "weight_decay",
     "max_grad_norm",
     "label_smoothing_factor",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "train_sampling_strategy",
+    "data_seed",
 )
 
 
@@ -116,8 +122,8 @@ def depends_on(
 ) -> dict[str, Any]:
     """What the weights of a run depend on, as JSON holds it: its recipe, its layers, and a digest of its training data.
 
-    Left out is what may change when a run goes on: how long it trains, on how many processes, where it is saved, and
-    what it is scored on.
+    Left out is what may change when a run goes on: how long it trains, how processes share the windows of a step, where
+    it is saved, and what it is scored on.
     """
     data = json.dumps([sentences["tokens"][:], sentences["tags"][:]]).encode()
     facts = {
@@ -125,6 +131,10 @@ def depends_on(
         **{name: value for name, value in asdict(tagging).items() if name not in _MAY_CHANGE},
         **asdict(model_config),
         **{name: getattr(training, name) for name in _OF_TRAINING},
+        "per_device_train_batch_size x gradient_accumulation_steps x processes": (
+            training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+        ),
+        "strategy": name_strategy(training),
         "training data (SHA-256)": hashlib.sha256(data).hexdigest(),
     }
     found: dict[str, Any] = json.loads(json.dumps(facts, default=str))
@@ -155,7 +165,7 @@ def check_resumed(checkpoint: Path, labels: list[str], facts: dict[str, Any]) ->
     for name in facts:
         if saved.get(name) != facts[name]:
             raise CheckpointError(
-                f"{checkpoint} was trained with {name}={saved.get(name)}, but the recipe means {facts[name]}: resume "
+                f"{checkpoint} was trained with {name}={saved.get(name)}, but this run means {facts[name]}: resume "
                 f'with the recipe that the run began with (its unmask="{record["unmask"]}"), or begin a new run.'
             )
 

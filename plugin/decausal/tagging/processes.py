@@ -63,6 +63,13 @@ def describe_run(trainer: Trainer) -> str:
     return f"{_count(trainer.args)}{strategy}, {precision}"
 
 
+def name_strategy(training: TrainingArguments) -> str:
+    """What decides in which files the optimizer's state is saved."""
+    if training.deepspeed_plugin is not None:
+        return f"DeepSpeed ZeRO-{training.deepspeed_plugin.zero_stage}"
+    return "FSDP2" if asked_for("FSDP") else "no shards"
+
+
 def asked_for(library: str) -> bool:
     """Whether `accelerate launch` was asked for a library: DEEPSPEED or FSDP."""
     return os.environ.get(f"ACCELERATE_USE_{library}", "").lower() == "true"

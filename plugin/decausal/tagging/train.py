@@ -17,7 +17,7 @@ from decausal._checkpoint import make_record
 from decausal._tokenizer import load_tokenizer
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments, parse_recipe
 from decausal.tagging.begin import CheckFirst
-from decausal.tagging.interrupt import StopOnSignal
+from decausal.tagging.interrupt import StopOnSignal, ValidationStopped
 from decausal.tagging.model import (
     build_model,
     describe_layers,
@@ -29,6 +29,7 @@ from decausal.tagging.outputs import check_resumed, checkpoint_to_resume, depend
 from decausal.tagging.processes import check_launch, name_rank, say
 from decausal.tagging.reading.corpus import ReadReport
 from decausal.tagging.results import describe, environment, save_results
+from decausal.tagging.shards import fit_shards
 from decausal.tagging.splits import Corpus, Split
 from decausal.tagging.trainer import TaggingTrainer
 
@@ -114,10 +115,15 @@ def train(
     say(facts["layers"])
     interrupt = StopOnSignal()
     trainer = _trainer(model, tokenizer, splits, tagging, training, recipe, interrupt)
+    if checkpoint is not None:
+        fit_shards(checkpoint, trainer)
     check_first = CheckFirst(trainer, tagging.unmask, replaced=None if checkpoint else output)
     trainer.add_callback(check_first)
     with interrupt.listening():
-        outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        try:
+            outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except ValidationStopped:
+            trainer.save_checkpoint()
     if interrupt.stopping:
         say(f"stopped by {interrupt.stopping.name}; go on with the same command and --resume_from_checkpoint true")
         return {}

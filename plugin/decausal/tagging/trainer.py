@@ -5,17 +5,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import torch
 from peft import PeftModel
 from torch import Tensor
 from torch.utils.data import SequentialSampler
-from transformers import EvalPrediction, Trainer
+from transformers import DefaultFlowCallback, EvalPrediction, Trainer, TrainerControl, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from decausal.tagging.align import IGNORE_INDEX, merge_predictions
 from decausal.tagging.metrics import Scores, score
 from decausal.tagging.outputs import RECIPE, writing
+from decausal.tagging.sampler import EpochSampler, add_blank
 from decausal.tagging.splits import Split
 
 
@@ -27,14 +29,27 @@ class TaggingTrainer(Trainer):
     all micro-batches and processes.
 
     Args:
+        args: those of the training.
+        train_dataset: windows, as `Split` has them.
         recipe: what the weights depend on, as `depends_on` says; saved beside them.
         validation: the split that `evaluate` scores.
         **kwargs: those of `Trainer`.
     """
 
-    def __init__(self, *, recipe: dict[str, Any], validation: Split | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        args: TrainingArguments,
+        train_dataset: datasets.Dataset,
+        recipe: dict[str, Any],
+        validation: Split | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.lengths = [len(ids) for ids in train_dataset["input_ids"]]
         super().__init__(
-            compute_loss_func=partial(token_mean_loss, label_smoothing=kwargs["args"].label_smoothing_factor),
+            args=args,
+            train_dataset=add_blank(train_dataset) if args.world_size > 1 else train_dataset,
+            compute_loss_func=partial(token_mean_loss, label_smoothing=args.label_smoothing_factor),
             preprocess_logits_for_metrics=_best_label,
             eval_dataset=validation.windows if validation else None,
             compute_metrics=self._score_validation if validation else None,
@@ -56,6 +71,21 @@ class TaggingTrainer(Trainer):
     def score(self, split: Split) -> Scores:
         """The scores on a split."""
         return score(split.sentences["tags"], self.tag(split))
+
+    def save_checkpoint(self) -> None:
+        """Save what a run needs to go on from its last step."""
+        self._save_checkpoint(self.model, trial=None)
+
+    def make_up_for_validation(self) -> None:
+        """Score the last step's weights, as was due, if the run that saved them was stopped before it could."""
+        control, flow = TrainerControl(), DefaultFlowCallback()
+        flow.on_step_end(self.args, self.state, control)
+        if float(self.state.epoch or 0).is_integer():
+            flow.on_epoch_end(self.args, self.state, control)
+        done = any("eval_loss" in entry and entry["step"] == self.state.global_step for entry in self.state.log_history)
+        if control.should_evaluate and not done:
+            self._determine_best_metric(metrics=self.evaluate(), trial=None)
+            self.save_checkpoint()
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """As in `Trainer`; refuses a step in which nothing is labelled.
@@ -85,6 +115,20 @@ class TaggingTrainer(Trainer):
                 f"before is in {self.args.output_dir}."
             )
         return loss
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        args = self.args
+        if args.train_sampling_strategy == "batch_rebalance":
+            return super()._get_train_sampler(train_dataset)
+        batch = args.train_batch_size * args.world_size
+        return EpochSampler(
+            self.lengths,
+            step_size=batch * args.gradient_accumulation_steps,
+            multiple=1 if args.world_size == 1 or args.dataloader_drop_last else batch,
+            strategy=args.train_sampling_strategy,
+            seed=args.seed if args.data_seed is None else args.data_seed,
+            epoch=lambda: int(self.state.epoch or 0),
+        )
 
     def _get_eval_sampler(self, eval_dataset: Any) -> SequentialSampler | None:
         # The stock trainer, if it groups training batches by length, shuffles the evaluation data in the same way (seen

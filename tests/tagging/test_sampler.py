@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from decausal.tagging.sampler import EpochSampler, add_blank
+
+LENGTHS = [(7 * i) % 23 + 1 for i in range(605)]
+
+
+def order(step_size: int = 8, multiple: int = 1, strategy: str = "group_by_length", seed: int = 42, epoch: int = 0):
+    sampler = EpochSampler(
+        LENGTHS, step_size=step_size, multiple=multiple, strategy=strategy, seed=seed, epoch=lambda: epoch
+    )
+    found = list(sampler)
+    assert len(sampler) == len(found)
+    return found
+
+
+@pytest.mark.parametrize("strategy", ["group_by_length", "random", "sequential"])
+def test_every_window_comes_once_an_epoch_and_blanks_come_last(strategy):
+    found = order(multiple=8, strategy=strategy)
+    assert sorted(found[:605]) == list(range(605))
+    assert found[605:] == [605, 605, 605]
+
+
+@pytest.mark.parametrize("strategy", ["group_by_length", "random"])
+def test_the_order_is_of_the_seed_and_the_epoch(strategy):
+    assert order(strategy=strategy, epoch=1) == order(strategy=strategy, epoch=1)
+    assert order(strategy=strategy, epoch=1) != order(strategy=strategy, epoch=2)
+    # Seeds in a row, as experiments have them, must not lead to the same orders one epoch apart.
+    assert order(strategy=strategy, seed=42, epoch=1) != order(strategy=strategy, seed=43, epoch=0)
+
+
+def test_the_order_is_the_same_on_any_number_of_processes():
+    assert order(multiple=8)[:605] == order(multiple=4)[:605] == order(multiple=1)
+
+
+def test_windows_of_one_step_are_of_like_length_and_a_longest_comes_first():
+    lengths = np.array([LENGTHS[i] for i in order()])
+    assert lengths[0] == max(LENGTHS)
+    assert np.ptp(lengths[8:600].reshape(-1, 8), axis=1).mean() < 5
+
+
+def test_a_blank_is_the_shortest_window_without_its_labels():
+    windows = Dataset.from_dict({"input_ids": [[1, 2, 3], [4, 5]], "labels": [[0, -100, 1], [2, -100]]})
+    assert add_blank(windows)[:] == {
+        "input_ids": [[1, 2, 3], [4, 5], [4, 5]],
+        "labels": [[0, -100, 1], [2, -100], [-100, -100]],
+    }
