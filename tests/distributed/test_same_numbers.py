@@ -12,26 +12,28 @@ WORKER = str(Path(__file__).with_name("worker.py"))
 NF4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "use_bnb_nested_quant": True}
 QUANTISED = {"LoRA": {}, "QLoRA": NF4}
 PATTERNS = ("0000", "0011", "1111")
-LAYOUTS = {"one process": ((8, 1), (2, 4)), "two processes": ((4, 1), (2, 2))}  # sentences at once, accumulation steps
+REFERENCE = "plain 8x1"
+# With gradient checkpointing or without it, sentences at once, accumulation steps: each method meets each.
+LAYOUTS = {
+    "one process": (REFERENCE, "checkpointing 2x4"),
+    "two processes": ("plain 4x1", "checkpointing 2x2"),
+    "two processes, the other way round": ("plain 2x2", "checkpointing 4x1"),
+}
 
 pytestmark = pytest.mark.timeout(1500)
 
 
 def variants(strategy: str) -> list[tuple[str, dict[str, object]]]:
-    """Names and fields of all that is trained under a strategy, to be held against the first layout of one process.
-
-    One process takes every variant in both of its layouts. Two take each in one: they divide batches alike with
-    and without checkpointing, so each method meets both, the other way round.
-    """
+    """Names and fields of all that is trained under a strategy."""
     found = []
-    for method, pattern, checkpointing in itertools.product(QUANTISED, PATTERNS, (False, True)):
-        layouts = LAYOUTS["one process" if strategy == "one process" else "two processes"]
-        if strategy != "one process":
-            layouts = layouts[checkpointing != (method == "QLoRA") :][:1]
-        for batch, steps in layouts:
-            fields = {"unmask": pattern, "gradient_checkpointing": checkpointing, **QUANTISED[method]}
+    for method, pattern in itertools.product(QUANTISED, PATTERNS):
+        shared = "two processes" if method == "LoRA" else "two processes, the other way round"
+        for layout in LAYOUTS["one process" if strategy == "one process" else shared]:
+            checkpointing, _, sizes = layout.partition(" ")
+            batch, steps = map(int, sizes.split("x"))
+            fields = {"unmask": pattern, "gradient_checkpointing": checkpointing != "plain", **QUANTISED[method]}
             fields |= {"per_device_train_batch_size": batch, "gradient_accumulation_steps": steps}
-            found.append((f"{method}-{pattern}{'-checkpointing' * checkpointing} {batch}x{steps}", fields))
+            found.append((f"{method} {pattern} {layout}", fields))
     return found
 
 
@@ -61,7 +63,8 @@ def read(run: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 def test_steps_are_those_of_one_process(train_all, strategy):
     expected, found = train_all("one process"), train_all(strategy)
     for name, _ in variants(strategy):
-        expected_steps, expected_weights = read(expected / f"{name.split()[0]} 8x1")
+        method, pattern, _ = name.split(" ", 2)
+        expected_steps, expected_weights = read(expected / f"{method} {pattern} {REFERENCE}")
         found_steps, found_weights = read(found / name)
         np.testing.assert_allclose(found_steps, expected_steps, rtol=1e-4, err_msg=name)
         assert found_weights.keys() == expected_weights.keys(), name

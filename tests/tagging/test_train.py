@@ -262,6 +262,25 @@ def test_resuming_from_nothing_is_refused(recipe, capsys):
     assert "holds no complete checkpoint" in capsys.readouterr().err
 
 
+def test_one_command_begins_goes_on_and_ends_however_often_it_is_started(recipe, run, capsys):
+    (run / "checkpoint-3").mkdir(parents=True)  # what a run leaves that is killed while it saves for the first time
+    command = [recipe(), "--resume_from_checkpoint", "auto"]
+    assert main(command) == 0
+    assert not (run / "checkpoint-3").exists()
+    results = results_of(run)
+    assert "going on from" not in capsys.readouterr().out
+    assert main(command) == 0
+    assert f"going on from {run / 'checkpoint-6'}" in capsys.readouterr().out
+    assert results_of(run)["scores"] == results["scores"]
+
+
+def test_what_is_no_run_is_left_alone_by_such_a_command_too(recipe, run, capsys):
+    run.mkdir()
+    (run / "thesis.tex").touch()
+    assert main([recipe(), "--resume_from_checkpoint", "auto"]) == 1
+    assert "is not empty and is left alone" in capsys.readouterr().err
+
+
 def test_labels_that_the_training_data_lacks_are_counted_and_missed(recipe, run, corpus, tmp_path, capsys):
     other = tmp_path / "other.tsv"
     other.write_text((corpus / "test.tsv").read_text().replace("LOC", "ORG"))

@@ -68,41 +68,48 @@ def checkpoint_to_resume(
 ) -> Path | None:
     """The checkpoint that a run is to go on from; None where it begins anew.
 
+    `resume_from_checkpoint` is transformers', and beside a path, `true` and `false` it may be `auto`: go on if there is
+    something to go on from, and begin otherwise, so that a scheduler can start one command again and again.
+
     A checkpoint whose writing was cut off is passed over, since its state, written last, is missing or cut off itself.
 
     Raises:
         CheckpointError: the output directory holds something and neither resuming nor overwriting was asked for, or
             it holds the model to train, or there is nothing to resume from.
     """
-    output, wanted = Path(training.output_dir), training.resume_from_checkpoint
-    if wanted is None or str(wanted).lower() == "false":
-        if output.is_dir() and any(output.iterdir()) and not tagging.overwrite_output_dir:
-            has_run = any(found for pattern in _MARKS_OF_A_RUN for found in output.glob(pattern))
+    output, wanted = Path(training.output_dir), str(training.resume_from_checkpoint or False).lower()
+    if wanted not in ("true", "false", "auto"):
+        if not _is_whole(Path(str(training.resume_from_checkpoint))):
             raise CheckpointError(
-                f"output_dir={output} is not empty and is left alone. "
-                + (
-                    "Resume that run with --resume_from_checkpoint true, replace it with --overwrite_output_dir true, "
-                    "or choose another --output_dir."
-                    if has_run
-                    else "It holds no run that could be resumed: choose another --output_dir, or write into it with "
-                    "--overwrite_output_dir true."
-                )
+                f"resume_from_checkpoint={training.resume_from_checkpoint} holds no complete checkpoint."
             )
-        model = Path(str(model_config.model_name_or_path))
-        if tagging.overwrite_output_dir and model.resolve().is_relative_to(output.resolve()):
-            raise CheckpointError(
-                f"model_name_or_path={model} lies in output_dir={output}, which --overwrite_output_dir would delete: "
-                f"choose another --output_dir."
+        return Path(str(training.resume_from_checkpoint))
+    found = list(output.glob(f"{PREFIX_CHECKPOINT_DIR}-*")) if wanted != "false" else []
+    whole = [checkpoint for checkpoint in found if _is_whole(checkpoint)]
+    if whole:
+        return max(whole, key=lambda checkpoint: int(checkpoint.name.removeprefix("checkpoint-")))
+    if wanted == "true":
+        raise CheckpointError(f"resume_from_checkpoint=true: {output} holds no complete checkpoint.")
+    others = set(output.iterdir()).difference(found) if output.is_dir() else set()
+    if others and not tagging.overwrite_output_dir:
+        has_run = any(mark for pattern in _MARKS_OF_A_RUN for mark in output.glob(pattern))
+        raise CheckpointError(
+            f"output_dir={output} is not empty and is left alone. "
+            + (
+                "Resume that run with --resume_from_checkpoint true, replace it with --overwrite_output_dir true, "
+                "or choose another --output_dir."
+                if has_run
+                else "It holds no run that could be resumed: choose another --output_dir, or write into it with "
+                "--overwrite_output_dir true."
             )
-        return None
-    if str(wanted).lower() != "true":
-        if not _is_whole(Path(wanted)):
-            raise CheckpointError(f"resume_from_checkpoint={wanted} holds no complete checkpoint.")
-        return Path(wanted)
-    whole = [checkpoint for checkpoint in output.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _is_whole(checkpoint)]
-    if not whole:
-        raise CheckpointError(f"resume_from_checkpoint={wanted}: {output} holds no complete checkpoint.")
-    return max(whole, key=lambda checkpoint: int(checkpoint.name.removeprefix("checkpoint-")))
+        )
+    model = Path(str(model_config.model_name_or_path))
+    if tagging.overwrite_output_dir and model.resolve().is_relative_to(output.resolve()):
+        raise CheckpointError(
+            f"model_name_or_path={model} lies in output_dir={output}, which --overwrite_output_dir would delete: "
+            f"choose another --output_dir."
+        )
+    return None
 
 
 def _is_whole(checkpoint: Path) -> bool:
