@@ -9,12 +9,16 @@ FILES = {"one process": "cpu", "DDP": "ddp_cpu", "ZeRO-2": "zero2_cpu", "ZeRO-3"
 
 
 def command(strategy: str, *program: str, num_processes: int | None = None) -> list[str]:
-    """The published command line, through this interpreter."""
+    """The published command line of a strategy."""
     processes = num_processes or (1 if strategy == "one process" else 2)
+    return launcher(f"recipes/launch/{FILES[strategy]}.yaml", processes, 0, *program)
+
+
+def launcher(file: str, num_processes: int, port: int, *arguments: str) -> list[str]:
+    """`accelerate launch` through this interpreter."""
     return [
-        *(sys.executable, "-W", "ignore", "-m", "accelerate.commands.launch"),
-        *("--config_file", f"recipes/launch/{FILES[strategy]}.yaml"),
-        *("--num_processes", str(processes), "--main_process_port", "0", *program),
+        *(sys.executable, "-W", "ignore", "-m", "accelerate.commands.launch", "--config_file", file),
+        *("--num_processes", str(num_processes), "--main_process_port", str(port), *arguments),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from launching import ROOT, command, environment
+from launching import ROOT, command, environment, launcher
 
 
 @pytest.fixture(scope="session")
@@ -45,16 +46,50 @@ def launch(session_directory) -> Callable[..., subprocess.CompletedProcess[str]]
     return run
 
 
+@pytest.fixture
+def launch_machines(session_directory, tmp_path) -> Callable[..., None]:
+    """Runs a program on two machines, both of them this one, by the file for several machines put on the CPU."""
+
+    def run(*program: str) -> None:
+        pytest.importorskip("deepspeed", reason="needs DeepSpeed: pip install decausal[deepspeed]")
+        file = tmp_path / "launch.yaml"
+        published = (ROOT / "recipes" / "launch" / "multinode_zero3.yaml").read_text(encoding="utf-8")
+        file.write_text(published + "use_cpu: true\n")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        commands = [launcher(str(file), 2, port, "--machine_rank", rank, *program) for rank in ("0", "1")]
+        with FileLock(session_directory / "launch.lock"):
+            machines = [subprocess.Popen(command, env=environment(), cwd=ROOT) for command in commands]
+            assert [machine.wait() for machine in machines] == [0, 0]
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def stories_model(tmp_path_factory) -> Path:
     """stories260k without dropout: processes cannot draw the same random numbers as one."""
     source = ROOT.parent / "shared" / "models" / "stories260k"
     if not source.is_dir():
         pytest.skip("needs the folder of models and data beside the repository (../shared)")
-    model = Path(shutil.copytree(source, tmp_path_factory.mktemp("models") / "stories260k"))
-    config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps({**config, "classifier_dropout": 0.0}))
-    return model
+    return without_dropout(source, tmp_path_factory.mktemp("models") / "stories260k")
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory) -> Path:
+    """SmolLM2-135M without dropout."""
+    source = ROOT / "models" / "smollm2-135m"
+    if not source.is_dir():
+        pytest.skip("needs models/smollm2-135m, which scripts/prepare_smollm2.py makes")
+    return without_dropout(source, tmp_path_factory.mktemp("models") / "smollm2-135m")
+
+
+def without_dropout(source: Path, target: Path) -> Path:
+    """A copy of a model whose head drops nothing."""
+    shutil.copytree(source, target)
+    config = json.loads((target / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps({**config, "classifier_dropout": 0.0}))
+    return target
 
 
 @pytest.fixture(scope="session")

@@ -59,15 +59,36 @@ def read(run: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return np.array(steps), load_file(run / "adapter_model.safetensors")
 
 
+def check(found: Path, expected: Path) -> None:
+    """Holds a run's steps and weights against those of another."""
+    found_steps, found_weights = read(found)
+    expected_steps, expected_weights = read(expected)
+    np.testing.assert_allclose(found_steps, expected_steps, rtol=1e-4, err_msg=found.name)
+    assert found_weights.keys() == expected_weights.keys(), found.name
+    for key, weight in expected_weights.items():
+        close = {"rtol": 1e-4, "atol": 1e-4 * np.abs(weight).max()}
+        np.testing.assert_allclose(found_weights[key], weight, **close, err_msg=f"{found.name} {key}")
+
+
 @pytest.mark.parametrize("strategy", ["one process", "DDP", "ZeRO-2", "ZeRO-3", "FSDP2"])
 def test_steps_are_those_of_one_process(train_all, strategy):
     expected, found = train_all("one process"), train_all(strategy)
     for name, _ in variants(strategy):
         method, pattern, _ = name.split(" ", 2)
-        expected_steps, expected_weights = read(expected / f"{method} {pattern} {REFERENCE}")
-        found_steps, found_weights = read(found / name)
-        np.testing.assert_allclose(found_steps, expected_steps, rtol=1e-4, err_msg=name)
-        assert found_weights.keys() == expected_weights.keys(), name
-        for key, weight in expected_weights.items():
-            close = {"rtol": 1e-4, "atol": 1e-4 * np.abs(weight).max()}
-            np.testing.assert_allclose(found_weights[key], weight, **close, err_msg=f"{name} {key}")
+        check(found / name, expected / f"{method} {pattern} {REFERENCE}")
+
+
+def test_two_machines_are_one_process_too(launch_machines, write_recipe, train_all, tmp_path):
+    launch_machines(WORKER, write_recipe(tmp_path / "run", unmask="0011", per_device_train_batch_size=4))
+    check(tmp_path / "run", train_all("one process") / f"LoRA 0011 {REFERENCE}")
+
+
+@pytest.mark.parametrize("strategy", ["DDP", "ZeRO-2", "ZeRO-3", "FSDP2"])
+def test_steps_of_smollm2_are_those_of_one_process(launch, write_recipe, smollm2, once, tmp_path, strategy):
+    def train(directory: Path, strategy: str, batch: int) -> None:
+        fields = {"model_name_or_path": str(smollm2), "per_device_train_batch_size": batch}
+        launch(strategy, WORKER, write_recipe(directory / "run", **fields))
+
+    expected = once("smollm2", lambda directory: train(directory, "one process", 8))
+    train(tmp_path, strategy, 4)
+    check(tmp_path / "run", expected / "run")
