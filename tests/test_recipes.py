@@ -1,30 +1,98 @@
-"""Every YAML under recipes/: it parses, patterns fit their models, data is read, and launch files are what they say."""
+"""Every YAML under recipes/: its model is built at its real size, its data are read, launch files are what they say."""
 
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
+from bitsandbytes.nn import Linear4bit
+from peft.tuners.lora import LoraLayer
+from torch import nn
 
-from decausal import LayerPattern
-from decausal.tagging.arguments import parse_recipe
+from decausal import LayerPattern, unmasked_layers
+from decausal._classifier import HEAD_NAMES
+from decausal.tagging.arguments import parse_recipe, read_recipe
 from decausal.tagging.data import read_sentences
+from decausal.tagging.model import sketch_model
+from real_models import REAL_MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("recipes/launch/*.yaml"))
 RECIPES = sorted({str(path.relative_to(ROOT)) for path in ROOT.glob("recipes/**/*.yaml")} - set(LAUNCH_FILES))
 STRATEGIES = {"zero": "DEEPSPEED", "fsdp": "FSDP", "ddp": "MULTI_GPU"}
-LAYERS = {"SmolLM2-135M-Instruct": 30, "smollm2-135m": 30, "all-MiniLM-L6-v2": 6}
+LABELS = ["O", "B-LOC", "I-LOC"]
+OF_THE_TASK = {"train_file", "validation_file", "test_file", "columns", "tag_scheme", "output_dir"}
+FAMILIES = sorted({Path(recipe).name for recipe in RECIPES})
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def sketch(request, tmp_path_factory) -> SimpleNamespace:
+    """A recipe's arguments, and its model at its real size on the meta device."""
+    name = read_recipe(ROOT / request.param)["model_name_or_path"]
+    directory = REAL_MODELS[name].save(tmp_path_factory.mktemp("real"))
+    flags = ["--model_name_or_path", directory, "--use_cpu", "true"]
+    tagging, model_config, training = parse_recipe([str(ROOT / request.param), *flags])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # bitsandbytes on a CPU has much to say
+        model = sketch_model(tagging, model_config, training, LABELS)
+    return SimpleNamespace(model=model, tagging=tagging, config=model_config, real=REAL_MODELS[name])
+
+
+def names_of(model: nn.Module, kind: type) -> list[str]:
+    return [name for name, module in model.named_modules() if isinstance(module, kind)]
 
 
 def test_there_are_recipes_for_every_task():
     assert {Path(recipe).parent.name for recipe in RECIPES} >= {"ner", "chunking", "aspects", "events"}
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_parses_and_its_pattern_fits_its_model(recipe):
-    tagging, model, training = parse_recipe([str(ROOT / recipe)])
-    LayerPattern.parse(tagging.unmask).layers(LAYERS[Path(model.model_name_or_path).name])
-    assert training.output_dir.startswith("outputs/")
+def test_a_recipes_model_has_the_size_that_was_published(sketch):
+    added = ("lora_", *(f"{name}." for name in HEAD_NAMES))
+    sizes = [weight.numel() for name, weight in sketch.model.named_parameters() if not any(a in name for a in added)]
+    assert sum(sizes) == sketch.real.num_parameters
+
+
+def test_a_recipes_pattern_is_what_its_model_has_unmasked(sketch):
+    expected = LayerPattern.parse(sketch.tagging.unmask).layers(sketch.real.num_layers)
+    assert unmasked_layers(sketch.model) == expected
+
+
+def test_four_bits_are_for_every_linear_layer_but_the_head(sketch):
+    quantised = names_of(sketch.model, Linear4bit)
+    assert len(quantised) == sketch.config.load_in_4bit * sketch.real.num_linears * sketch.real.num_layers
+    assert not any(part in HEAD_NAMES for name in quantised for part in name.split("."))
+
+
+def test_lora_is_for_what_the_recipe_names_and_the_head_trains_beside_it(sketch):
+    targets = sketch.config.lora_target_modules or ["all"] * sketch.real.num_linears
+    adapted = names_of(sketch.model, LoraLayer)
+    assert len(adapted) == sketch.config.use_peft * len(targets) * sketch.real.num_layers
+    assert not any(part in HEAD_NAMES for name in adapted for part in name.split("."))
+    trained = {name for name, weight in sketch.model.named_parameters() if weight.requires_grad}
+    heads = {name for name in trained if any(part in HEAD_NAMES for part in name.split("."))}
+    assert {name.rpartition(".")[2] for name in heads} >= {"weight", "bias"}
+    frozen = sketch.config.use_peft
+    assert all("lora_" in name for name in trained - heads) == frozen
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_recipes_of_one_model_differ_in_what_is_the_tasks_only(family):
+    found = [read_recipe(ROOT / recipe) for recipe in RECIPES if Path(recipe).name == family]
+    shared = [{key: value for key, value in fields.items() if key not in OF_THE_TASK} for fields in found]
+    assert all(fields == shared[0] for fields in shared)
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe.endswith("_paper.yaml")])
+def test_a_paper_recipe_has_the_papers_numbers(recipe):
+    _, model, training = parse_recipe([str(ROOT / recipe), "--use_cpu", "true"])
+    assert (model.lora_r, model.lora_alpha, model.lora_dropout, len(model.lora_target_modules)) == (64, 16, 0.1, 2)
+    assert (model.load_in_4bit, model.bnb_4bit_quant_type, model.use_bnb_nested_quant) == (True, "nf4", True)
+    assert (training.optim, training.adam_beta1, training.adam_beta2) == ("paged_adamw_8bit", 0.9, 0.95)
+    assert (training.adam_epsilon, training.weight_decay, training.learning_rate) == (1e-5, 0.1, 2e-4)
+    assert (training.lr_scheduler_type, training.warmup_steps, training.max_grad_norm) == ("cosine", 0, 1.0)
+    assert (training.num_train_epochs, training.per_device_train_batch_size) == (5, 16)
+    assert (training.gradient_accumulation_steps, training.seed) == (4, 120)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
