@@ -223,4 +223,22 @@ REAL_MODELS = {
             "pad_token_id": 0,
         },
     ),
+    # What recipes/pretrain_68m makes: 67,994,457 parameters with the LM head (a dense layer, a norm, and a bias).
+    "outputs/roberta-68m-causal": RealModel(
+        67_994_457 - (768 * 768 + 768) - 2 * 768 - 50_265,
+        6,
+        {
+            "model_type": "roberta",
+            "is_decoder": True,
+            "hidden_size": 768,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 12,
+            "vocab_size": 50265,
+            "intermediate_size": 3072,
+            "max_position_embeddings": 514,
+            "type_vocab_size": 1,
+            "layer_norm_eps": 1e-5,
+            "pad_token_id": 1,
+        },
+    ),
 }

@@ -11,12 +11,37 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     MistralForCausalLM,
+    RobertaConfig,
     XGLMConfig,
     XGLMForCausalLM,
 )
 
 import decausal
 from rows import IDS, MASK, REAL, SIZES, future_moves, logits
+
+
+@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("mask", [None, torch.ones_like(MASK), MASK])
+def test_an_unmasked_decoder_of_an_encoder_architecture_is_the_encoder(attn_implementation, mask):
+    sizes = {
+        "vocab_size": 64,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 4,
+        "initializer_range": 0.3,
+    }
+    configs = [RobertaConfig(**sizes, num_attention_heads=4, is_decoder=is_decoder) for is_decoder in (False, True)]
+    encoder, decoder = (
+        AutoModelForTokenClassification.from_config(config, attn_implementation=attn_implementation).eval()
+        for config in configs
+    )
+    decoder.load_state_dict(encoder.state_dict())
+    real = REAL if mask is MASK else torch.ones_like(REAL)
+    inputs = {"input_ids": IDS.masked_fill(~real, encoder.config.pad_token_id), "attention_mask": mask}
+    assert (logits(decoder, **inputs) - logits(encoder, **inputs))[real].abs().max() > 0.1
+    decausal.unmask(decoder, "all")
+    torch.testing.assert_close(logits(decoder, **inputs)[real], logits(encoder, **inputs)[real], rtol=0, atol=1e-6)
+    assert decausal.audit(decoder).ok
 
 
 @pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])

@@ -19,7 +19,10 @@ from real_models import REAL_MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("recipes/launch/*.yaml"))
-RECIPES = sorted({str(path.relative_to(ROOT)) for path in ROOT.glob("recipes/**/*.yaml")} - set(LAUNCH_FILES))
+PRETRAINING = {str(path.relative_to(ROOT)) for path in ROOT.glob("recipes/pretrain_68m/*.yaml")}
+RECIPES = sorted(
+    {str(path.relative_to(ROOT)) for path in ROOT.glob("recipes/*/*.yaml")} - {*LAUNCH_FILES, *PRETRAINING}
+)
 STRATEGIES = {"zero": "DEEPSPEED", "fsdp": "FSDP", "ddp": "MULTI_GPU"}
 LABELS = ["O", "B-LOC", "I-LOC"]
 OF_THE_TASK = {"train_file", "validation_file", "test_file", "columns", "tag_scheme", "output_dir"}

@@ -132,8 +132,8 @@ class TaggingTrainingArguments(TrainingArguments):
 class RecipeParser(TrlParser):  # type: ignore[misc]
     """TRL's parser, whose refusals are one message."""
 
-    def __init__(self) -> None:
-        super().__init__((TaggingArguments, TaggingModelConfig, TaggingTrainingArguments), allow_abbrev=False)
+    def __init__(self, types: Sequence[type]) -> None:
+        super().__init__(types, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         """Raises what argparse would print below its usage, which for a recipe is two hundred lines."""
@@ -157,24 +157,40 @@ class RecipeParser(TrlParser):  # type: ignore[misc]
 
 
 def parse_recipe(arguments: Sequence[str]) -> tuple[TaggingArguments, TaggingModelConfig, TaggingTrainingArguments]:
-    """The recipe that a command line names, with the fields that it overrides.
+    """The tagging recipe that a command line names, with the fields that it overrides.
 
     Args:
         arguments: `RECIPE.yaml --field value ...`.
 
     Raises:
+        ValueError: as `parse_fields`.
+    """
+    types = (TaggingArguments, TaggingModelConfig, TaggingTrainingArguments)
+    tagging, model, training = parse_fields(arguments, types, "-m decausal.tagging.train")
+    return tagging, model, training
+
+
+def parse_fields(arguments: Sequence[str], types: Sequence[type], program: str) -> tuple[Any, ...]:
+    """The recipe that a command line names, with the fields that it overrides, as one object of each type.
+
+    Args:
+        arguments: `RECIPE.yaml --field value ...`.
+        types: dataclasses whose fields a recipe may have.
+        program: what python is to run, for somebody who gives no recipe.
+
+    Raises:
         ValueError: no recipe, a file that is no YAML mapping, an unknown field, or a value that a field does not take.
     """
     if not arguments or arguments[0].startswith("--"):
-        raise ValueError("give a recipe first: python -m decausal.tagging.train RECIPE.yaml [--field value ...]")
+        raise ValueError(f"give a recipe first: python {program} RECIPE.yaml [--field value ...]")
     recipe, *overrides = arguments
-    parser = RecipeParser()
+    parser = RecipeParser(types)
     parser.check(recipe, read_recipe(Path(recipe)), overrides)
     try:
-        tagging, model, training = parser.parse_args_and_config(["--config", recipe, *overrides])
+        parsed: tuple[Any, ...] = parser.parse_args_and_config(["--config", recipe, *overrides])
     except (ValueError, TypeError) as error:
         raise ValueError(f"{recipe}: {error}") from error
-    return tagging, model, training
+    return parsed
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from transformers import TrainerCallback
 from decausal._audit import audit
 from decausal._errors import UnsupportedModelError
 from decausal._layers import is_encoder, text_config, transformers_model
+from decausal.tagging.exact import ExactTrainer
 from decausal.tagging.outputs import remove_run
 from decausal.tagging.processes import describe_run, say
-from decausal.tagging.trainer import TaggingTrainer
 
 
 class CheckFirst(TrainerCallback):
@@ -25,7 +25,7 @@ class CheckFirst(TrainerCallback):
         facts: what the run is, and the audit's verdict, in words.
     """
 
-    def __init__(self, trainer: TaggingTrainer, pattern: str, replaced: Path | None = None) -> None:
+    def __init__(self, trainer: ExactTrainer, pattern: str, replaced: Path | None = None) -> None:
         self.trainer = trainer
         self.pattern = pattern
         self.replaced = replaced

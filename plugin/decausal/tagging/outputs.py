@@ -11,7 +11,7 @@ from typing import Any
 
 import datasets
 from safetensors import SafetensorError
-from transformers import AutoConfig
+from transformers import AutoConfig, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -63,9 +63,7 @@ _OF_TRAINING = (
 )
 
 
-def checkpoint_to_resume(
-    tagging: TaggingArguments, model_config: TaggingModelConfig, training: TaggingTrainingArguments
-) -> Path | None:
+def checkpoint_to_resume(training: TrainingArguments, *, overwrite: bool, **sources: object) -> Path | None:
     """The checkpoint that a run is to go on from; None where it begins anew.
 
     `resume_from_checkpoint` is transformers', and beside a path, `true` and `false` it may be `auto`: go on if there is
@@ -73,11 +71,16 @@ def checkpoint_to_resume(
 
     A checkpoint whose writing was cut off is passed over, since its state, written last, is missing or cut off itself.
 
+    Args:
+        training: holds the output directory, and whether to go on.
+        overwrite: whether an earlier run in that directory may be replaced.
+        **sources: fields that name what a run begins with, which must not be replaced.
+
     Raises:
         CheckpointError: the output directory holds something and neither resuming nor overwriting was asked for, or
-            it holds the model to train, or there is nothing to resume from.
+            it holds what the run begins with, or there is nothing to resume from.
     """
-    output, wanted = Path(training.output_dir), str(training.resume_from_checkpoint or False).lower()
+    output, wanted = Path(str(training.output_dir)), str(training.resume_from_checkpoint or False).lower()
     if wanted not in ("true", "false", "auto"):
         if not _is_whole(Path(str(training.resume_from_checkpoint))):
             raise CheckpointError(
@@ -91,7 +94,7 @@ def checkpoint_to_resume(
     if wanted == "true":
         raise CheckpointError(f"resume_from_checkpoint=true: {output} holds no complete checkpoint.")
     others = set(output.iterdir()).difference(found) if output.is_dir() else set()
-    if others and not tagging.overwrite_output_dir:
+    if others and not overwrite:
         has_run = any(mark for pattern in _MARKS_OF_A_RUN for mark in output.glob(pattern))
         raise CheckpointError(
             f"output_dir={output} is not empty and is left alone. "
@@ -103,12 +106,12 @@ def checkpoint_to_resume(
                 "--overwrite_output_dir true."
             )
         )
-    model = Path(str(model_config.model_name_or_path))
-    if tagging.overwrite_output_dir and model.resolve().is_relative_to(output.resolve()):
-        raise CheckpointError(
-            f"model_name_or_path={model} lies in output_dir={output}, which --overwrite_output_dir would delete: "
-            f"choose another --output_dir."
-        )
+    for field, source in sources.items():
+        if overwrite and Path(str(source)).resolve().is_relative_to(output.resolve()):
+            raise CheckpointError(
+                f"{field}={source} lies in output_dir={output}, which --overwrite_output_dir would delete: choose "
+                f"another --output_dir."
+            )
     return None
 
 
@@ -137,13 +140,25 @@ def depends_on(
         "layers": list(layers),
         **{name: value for name, value in asdict(tagging).items() if name not in _MAY_CHANGE},
         **asdict(model_config),
+        **depends_on_training(training),
+        "training data (SHA-256)": hashlib.sha256(data).hexdigest(),
+    }
+    return as_json(facts)
+
+
+def depends_on_training(training: TrainingArguments) -> dict[str, Any]:
+    """The part of `depends_on` that any training has."""
+    return {
         **{name: getattr(training, name) for name in _OF_TRAINING},
         "per_device_train_batch_size x gradient_accumulation_steps x processes": (
             training.train_batch_size * training.gradient_accumulation_steps * training.world_size
         ),
         "strategy": name_strategy(training),
-        "training data (SHA-256)": hashlib.sha256(data).hexdigest(),
     }
+
+
+def as_json(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts as they are when a file has been read that they were written to."""
     found: dict[str, Any] = json.loads(json.dumps(facts, default=str))
     return found
 
@@ -163,6 +178,15 @@ def check_resumed(checkpoint: Path, labels: list[str], facts: dict[str, Any]) ->
             f"{', '.join(labels)}: resume with the data that the run began with, or begin a new run."
         )
     record = read_record(config, checkpoint)
+    check_recipe(checkpoint, facts, f' (its unmask="{record["unmask"]}")')
+
+
+def check_recipe(checkpoint: Path, facts: dict[str, Any], hint: str = "") -> None:
+    """Holds what weights depend on, as JSON, against what it was when they were saved.
+
+    Raises:
+        CheckpointError: the two differ, or the checkpoint does not say.
+    """
     try:
         saved = json.loads((checkpoint / RECIPE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -173,7 +197,7 @@ def check_resumed(checkpoint: Path, labels: list[str], facts: dict[str, Any]) ->
         if saved.get(name) != facts[name]:
             raise CheckpointError(
                 f"{checkpoint} was trained with {name}={saved.get(name)}, but this run means {facts[name]}: resume "
-                f'with the recipe that the run began with (its unmask="{record["unmask"]}"), or begin a new run.'
+                f"with the recipe that the run began with{hint}, or begin a new run."
             )
 
 

@@ -69,7 +69,9 @@ def train(
     started = time.time()
     check_launch(training)
     output = Path(training.output_dir)
-    checkpoint = checkpoint_to_resume(tagging, model_config, training)
+    checkpoint = checkpoint_to_resume(
+        training, overwrite=tagging.overwrite_output_dir, model_name_or_path=model_config.model_name_or_path
+    )
     set_seed(training.seed)
     config = read_config(model_config)
     # A pattern that does not fit is better known at once.
