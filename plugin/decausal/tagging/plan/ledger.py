@@ -29,7 +29,7 @@ class Ledger(TorchDispatchMode):
     """
 
     def __init__(self, model: nn.Module, keeps_gradients: bool = True) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = 0
         self.gradients = 0
         self.peak = (0, 0)
@@ -52,7 +52,7 @@ class Ledger(TorchDispatchMode):
     def __exit__(self, *error: Any) -> None:
         for hook in self._hooks:
             hook.remove()
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:

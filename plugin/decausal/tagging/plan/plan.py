@@ -146,7 +146,7 @@ def make_plan(
         needs[checkpointing] = _need((tagging, model_config, variant), corpus.labels, strategy, on_gpu, epoch, memory)
     notes += (_assumptions(strategy, on_gpu),)
     batch_size = training.per_device_train_batch_size
-    return Plan(strategy, on_gpu, batch_size, epoch, memory, needs, training.gradient_checkpointing, notes)
+    return Plan(strategy, on_gpu, batch_size, epoch, memory, needs, bool(training.gradient_checkpointing), notes)
 
 
 def largest_batch(need: Callable[[int], int], memory: int, most: int) -> int:

@@ -15,12 +15,13 @@ def packed_bytes(layer: nn.Linear) -> int:
     Args:
         layer: a `Linear4bit` or `Linear8bitLt`, its weight in the shape that it has unpacked.
     """
-    numel = layer.weight.numel()
+    weight: Any = layer.weight
+    numel: int = weight.numel()
     if isinstance(layer, Linear8bitLt):
-        return numel + 4 * layer.out_features
+        return int(numel + 4 * layer.out_features)
     blocks = -(-numel // _BLOCK)
     codes = 16 * 4
-    if not layer.weight.compress_statistics:
+    if not weight.compress_statistics:
         return (numel + 1) // 2 + 4 * blocks + codes
     nested_codes, offset = 256 * 4, 4
     return (numel + 1) // 2 + blocks + 4 * -(-blocks // _NESTED_BLOCK) + codes + nested_codes + offset

@@ -96,7 +96,7 @@ class FakeStep:
             outputs = self.model(input_ids=ids, attention_mask=torch.ones_like(ids))
             loss = token_mean_loss(outputs, ids)
         del outputs
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
 
     def _update(self, ledger: Ledger) -> tuple[int, int]:
         """Bytes of the optimizer's states, and what it holds besides them while it works."""
