@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("recipe", help="a recipe; fields that follow override it")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--output", type=Path, help="where the results are kept, as JSON")
-    parser.add_argument("--only", nargs="*", default=list(CASES), choices=list(CASES), help="which cases")
+    parser.add_argument("--only", action="append", choices=list(CASES), help="a case; may be given several times")
     parser.add_argument("--default_malloc", action="store_true", help="leave malloc as it is")
     parser.add_argument("--measure_this", action="store_true", help=argparse.SUPPRESS)
     arguments, fields = parser.parse_known_args()
@@ -59,7 +59,7 @@ def main() -> None:
         print(json.dumps(measure(fields, arguments.device)))
         return
     suffix = "-default-malloc" if arguments.default_malloc else ""
-    for name in arguments.only:
+    for name in arguments.only or CASES:
         case = [*fields, *CASES[name]]
         options = ["--device", arguments.device, "--measure_this"]
         environment = os.environ | ({} if arguments.default_malloc else MALLOC)

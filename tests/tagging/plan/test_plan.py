@@ -39,8 +39,8 @@ def test_processes_share_an_epochs_steps(recipe):
 
 
 def test_the_largest_batch_of_a_plan_fits_and_the_next_does_not(recipe):
-    memory = make_plan([recipe(per_device_train_batch_size=7)]).needs[False].total + 1
-    assert make_plan([recipe()], gpu_memory=str(memory)).needs[False].largest_batch == 7
+    memory = make_plan([recipe(per_device_train_batch_size=7)]).needs[False].total
+    assert make_plan([recipe()], gpu_memory=f"{memory // 1024 + 1}KiB").needs[False].largest_batch == 7
 
 
 def test_a_plan_is_for_the_device_of_the_recipe_and_the_launch_file(recipe):
