@@ -13,6 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from decausal._audit import AuditReport
     from decausal.tagging.metrics import Scores
+    from decausal.tagging.plan.plan import Plan
     from decausal.tagging.predict import TaggedSentence
 
 _UNLIMITED = 10_000  # characters a line
@@ -49,6 +50,30 @@ def print_scores(scores: "Scores") -> None:
         ],
     )
     print(f"accuracy {scores.accuracy:.2f}")
+
+
+def print_plan(plan: "Plan") -> None:
+    """A row for each part of a device's memory, with and without gradient checkpointing, and the epoch below."""
+    needs = [plan.needs[False], plan.needs[True]]
+    recipes = [" (recipe)" if plan.gradient_checkpointing is on else "" for on in (False, True)]
+    fits = {True: "yes", False: "no", None: ""}
+    rows = [(name, *(_gib(need.device[name]) for need in needs)) for name in needs[0].device]
+    rows.append(("total", *(_gib(need.total) for need in needs)))
+    if plan.memory is not None:
+        rows.append((f"fits in {_gib(plan.memory)}", *(fits[plan.fits(on)] for on in (False, True))))
+        rows.append(("largest batch that fits", *(str(need.largest_batch) for need in needs)))
+    rows += [(f"in main memory: {name}", *(_gib(need.host[name]) for need in needs)) for name in needs[0].host]
+    device = "GPU" if plan.on_gpu else "CPU"
+    titles = [f"{title}{mark}" for title, mark in zip(("no checkpointing", "checkpointing"), recipes, strict=True)]
+    _print_table((f"each {device}", *titles), rows)
+    epoch = plan.epoch
+    print(
+        f"{plan.strategy}; batches of {plan.batch_size}, the longest window has {epoch.longest} sub-words.\n"
+        f"An epoch: {epoch.windows:,} windows, {epoch.steps:,} steps, {epoch.tokens:,} sub-words, "
+        f"{epoch.padded_tokens:,} with padding."
+    )
+    for note in plan.notes:
+        print(note)
 
 
 def sentence_writer(output: str, types: Sequence[str]) -> Callable[["TaggedSentence"], str]:
@@ -89,6 +114,10 @@ def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else _UNLIMITED).print(table)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"
 
 
 def _as_conll(sentence: "TaggedSentence") -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from decausal._show import check_columns, print_audit, print_scores, sentence_writer
+from decausal._show import check_columns, print_audit, print_plan, print_scores, sentence_writer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,6 +71,34 @@ def train(
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda number, _: _to_children(number))
     launch_command(launch_command_parser().parse_args(["--quiet", *launcher, *module]))
+
+
+@app.command(context_settings=_ANY)
+def plan(
+    context: typer.Context,
+    recipe: Path,
+    launch: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A file of accelerate config.")
+    ] = None,
+    num_processes: Annotated[
+        int | None,
+        typer.Option("--num_processes", "--num-processes", min=1, help="Of all machines, instead of the file's."),
+    ] = None,
+    gpu_memory: Annotated[
+        str | None, typer.Option("--gpu_memory", "--gpu-memory", help='Of each device, such as "24GiB".')
+    ] = None,
+) -> None:
+    """Show what a recipe will need on each device, before anything is rented.
+
+    Reads the training data, the tokenizer and the model's configuration; needs neither its weights nor a GPU. The exit
+    status is 1 where the recipe does not fit into --gpu-memory.
+    """
+    _quiet()
+    from decausal.tagging.plan.plan import make_plan
+
+    found = make_plan([str(recipe), *context.args], launch, num_processes, gpu_memory)
+    print_plan(found)
+    raise typer.Exit(0 if found.ok else 1)
 
 
 def _to_children(number: int) -> None:

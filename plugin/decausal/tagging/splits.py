@@ -1,6 +1,6 @@
 """The data of a recipe: each split's sentences, and the windows of sub-words made from them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import datasets
 from transformers import PreTrainedTokenizerFast
@@ -9,6 +9,7 @@ from decausal._errors import DataError
 from decausal.tagging.align import IGNORE_INDEX, AlignReport, align
 from decausal.tagging.arguments import TaggingArguments
 from decausal.tagging.data import ReadReport, describe_unknown_tags, read_dataset, read_sentences, split_names
+from decausal.tagging.processes import say
 
 
 @dataclass(frozen=True)
@@ -152,3 +153,16 @@ class Split:
     def __str__(self) -> str:
         left_out = f", {self.num_left_out:,} without a labelled word left out" if self.num_left_out else ""
         return f"{self.report}{left_out}"
+
+
+def fit_windows(tagging: TaggingArguments, limit: int) -> TaggingArguments:
+    """The arguments with windows that the model can take.
+
+    Args:
+        tagging: how long windows are.
+        limit: the most sub-words that the model takes.
+    """
+    if tagging.max_length <= limit:
+        return tagging
+    say(f"max_length={tagging.max_length} is more than the {limit} positions of the model: windows are of {limit}")
+    return replace(tagging, max_length=limit, stride=min(tagging.stride or 0, limit // 4))

@@ -30,7 +30,7 @@ from decausal.tagging.processes import check_launch, name_rank, say
 from decausal.tagging.reading.corpus import ReadReport
 from decausal.tagging.results import describe, environment, save_results
 from decausal.tagging.shards import fit_shards
-from decausal.tagging.splits import Corpus, Split
+from decausal.tagging.splits import Corpus, Split, fit_windows
 from decausal.tagging.trainer import TaggingTrainer
 
 
@@ -88,7 +88,7 @@ def train(
         trust_remote_code=model_config.trust_remote_code,
     )
     tokenizer.padding_side = "right"
-    tagging = _fit_windows(tagging, longest_input(config, tokenizer))
+    tagging = fit_windows(tagging, longest_input(config, tokenizer))
     recipe = depends_on(tagging, model_config, training, layers, corpus.sentences["train"])
     if checkpoint is not None:
         check_resumed(checkpoint, labels, recipe)
@@ -138,14 +138,6 @@ def train(
 def _describe_use(report: ReadReport, split: Split) -> str:
     used = len(split.sentences)
     return f"{report}; {f'the first {used:,} ' if used < report.sentences else ''}used as {split}"
-
-
-def _fit_windows(tagging: TaggingArguments, limit: int) -> TaggingArguments:
-    """The arguments with windows that the model can take."""
-    if tagging.max_length <= limit:
-        return tagging
-    say(f"max_length={tagging.max_length} is more than the {limit} positions of the model: windows are of {limit}")
-    return replace(tagging, max_length=limit, stride=min(tagging.stride or 0, limit // 4))
 
 
 def _finish(trainer: TaggingTrainer, splits: dict[str, Split], started: float, facts: dict[str, Any]) -> dict[str, Any]:
