@@ -74,7 +74,13 @@ def test_one_process_that_fails_ends_the_job_with_its_message(fail, recipe, stra
 
 
 @pytest.mark.parametrize(
-    ("strategy", "fault"), [("DDP", "kill-all"), ("ZeRO-2", "kill"), ("ZeRO-3", "writing"), ("FSDP2", "writing")]
+    ("strategy", "fault"),
+    [
+        ("DDP", "kill-all"),
+        pytest.param("ZeRO-2", "kill", marks=pytest.mark.long),
+        ("ZeRO-3", "writing"),
+        ("FSDP2", "writing"),
+    ],
 )
 def test_a_killed_run_goes_on_from_its_last_whole_checkpoint_in_one_process(
     fail, launch, recipe, check_weights, tmp_path, strategy, fault
@@ -87,7 +93,15 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint_in_one_process(
     check_weights()
 
 
-@pytest.mark.parametrize("strategy", ["DDP", "ZeRO-2", "ZeRO-3", "FSDP2"])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        pytest.param("DDP", marks=pytest.mark.long),
+        pytest.param("ZeRO-2", marks=pytest.mark.long),
+        "ZeRO-3",
+        pytest.param("FSDP2", marks=pytest.mark.long),
+    ],
+)
 def test_a_sigterm_to_one_process_saves_and_stops_all_and_all_go_on(
     fail, launch, recipe, check_weights, tmp_path, strategy
 ):

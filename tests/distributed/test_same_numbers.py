@@ -83,6 +83,7 @@ def test_two_machines_are_one_process_too(launch_machines, write_recipe, train_a
     check(tmp_path / "run", train_all("one process") / f"LoRA 0011 {REFERENCE}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strategy", ["DDP", "ZeRO-2", "ZeRO-3", "FSDP2"])
 def test_steps_of_smollm2_are_those_of_one_process(launch, write_recipe, smollm2, once, tmp_path, strategy):
     def train(directory: Path, strategy: str, batch: int) -> None:
