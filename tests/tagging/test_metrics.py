@@ -1,6 +1,8 @@
 """Strict and conlleval scores on cases worked out by hand, and on real gold tags."""
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -104,6 +106,11 @@ def test_four_thousand_sentences_take_seconds():
     start = time.perf_counter()
     assert score(gold, gold).strict == EntityScores(100, 100, 100, 24000)
     assert time.perf_counter() - start < 20
+
+
+def test_training_without_a_score_needs_no_seqeval():
+    code = "import sys; sys.modules['seqeval'] = None; import decausal.tagging.trainer"
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.skipif(not WNUT.is_file(), reason="needs ../shared/data/wnut17")

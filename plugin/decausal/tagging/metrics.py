@@ -9,11 +9,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from seqeval.metrics import accuracy_score
-from seqeval.metrics.sequence_labeling import precision_recall_fscore_support as score_like_conlleval
-from seqeval.metrics.v1 import precision_recall_fscore_support as score_by_scheme
-from seqeval.scheme import IOB2, Entities
-
 
 @dataclass(frozen=True)
 class EntityScores:
@@ -66,6 +61,12 @@ def score(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> 
     Raises:
         ValueError: If the two differ in the number of sentences or of words, or hold a tag that is not IOB2.
     """
+    # Here, because it costs scikit-learn, and training without a score needs neither.
+    from seqeval.metrics import accuracy_score
+    from seqeval.metrics.sequence_labeling import precision_recall_fscore_support as score_like_conlleval
+    from seqeval.metrics.v1 import precision_recall_fscore_support as score_by_scheme
+    from seqeval.scheme import IOB2, Entities
+
     _check(gold, predicted)
     # An empty sentence changes no count, and seqeval refuses input without a single sentence.
     true, pred = [*map(list, gold), []], [*map(list, predicted), []]
