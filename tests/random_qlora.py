@@ -34,6 +34,8 @@ def train(directory: Path, output: Path, device: str, unmask: str, steps: int) -
     torch.manual_seed(0)
     model = build(directory, device, unmask)
     loaded_bytes = torch.cuda.memory_allocated() if on_gpu else None
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()  # of the training, not of the quantisation
     ids = torch.randint(100, model.get_base_model().config.vocab_size, (ROWS, LENGTH))
     rows = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids % len(LABELS)}
     training = TaggingTrainingArguments(
