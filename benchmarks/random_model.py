@@ -25,6 +25,7 @@ SHAPES = {
         "num_key_value_heads": 8,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
     },
+    # Heads of 32: flex_attention on CUDA takes 16 and more.
     "tiny": {
         "vocab_size": 512,
         "hidden_size": 128,

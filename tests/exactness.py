@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedModel
 
 import decausal
+from random_model import SHAPES
 
 PATTERNS = ("0000", "0011", "1111")
 CASES = [
@@ -22,14 +23,8 @@ CASES = [
 ]
 LENGTH = 150  # more than one block of flex_attention, and no multiple of one
 
-# flex_attention on CUDA takes heads of 16 and more.
 _SIZES = {
-    "vocab_size": 512,
-    "hidden_size": 128,
-    "intermediate_size": 256,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
+    **SHAPES["tiny"],
     "max_position_embeddings": 256,
     "initializer_range": 0.1,  # large enough that what a token sees matters
 }

@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 _ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
 
+_Launch = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A file of accelerate config.")]
 _Columns = Annotated[str | None, typer.Option(help='Word and tag column, such as "0,-1", or keys of JSON lines.')]
 _Separator = Annotated[str | None, typer.Option(help="What divides columns, if not tabs or blanks.")]
 _FileFormat = Annotated[
@@ -54,9 +55,7 @@ def options(
 def train(
     context: typer.Context,
     recipe: Path,
-    launch: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="A file of accelerate config.")
-    ] = None,
+    launch: _Launch = None,
 ) -> None:
     """Train a tagger as a recipe says.
 
@@ -77,9 +76,7 @@ def train(
 def plan(
     context: typer.Context,
     recipe: Path,
-    launch: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="A file of accelerate config.")
-    ] = None,
+    launch: _Launch = None,
     num_processes: Annotated[
         int | None,
         typer.Option("--num_processes", "--num-processes", min=1, help="Of all machines, instead of the file's."),

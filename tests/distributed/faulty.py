@@ -13,6 +13,7 @@ import time
 import warnings
 from typing import Any
 
+import psutil
 import torch
 import worker
 from transformers import TrainerCallback, TrainerState
@@ -39,7 +40,9 @@ class Fault(TrainerCallback):
         if self.kind in ("kill", "term"):
             os.kill(os.getpid(), signal.SIGKILL if self.kind == "kill" else signal.SIGTERM)
         if self.kind == "kill-all":
-            os.killpg(os.getpgrp(), signal.SIGKILL)
+            ranks = psutil.Process().parent().children()  # each has a session of its own: no group holds them all
+            for process in sorted(ranks, key=lambda process: process.pid == os.getpid()):
+                process.kill()
 
 
 class FaultyTrainer(TaggingTrainer):

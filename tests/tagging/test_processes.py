@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
+from decausal.tagging.arguments import parse_recipe
+from decausal.tagging.processes import check_launch
+
 LAUNCHER = {"compute_environment": "LOCAL_MACHINE", "num_machines": 1, "machine_rank": 0, "mixed_precision": "no"}
 
 
@@ -49,6 +52,13 @@ def test_fsdp_without_an_accelerator_is_refused(launch, tmp_path):
     assert "rank 0: error: the launcher was asked for FSDP" in outcome.stderr
     assert "2 processes on cpu" in outcome.stderr
     assert not Path(tmp_path / "run").exists()
+
+
+def test_one_process_on_several_gpus_is_refused(recipe):
+    _, _, training = parse_recipe([recipe()])
+    training._n_gpu = 2
+    with pytest.raises(ValueError, match="one process sees 2 GPUs, over which transformers would spread it"):
+        check_launch(training)
 
 
 def test_one_process_that_was_asked_for_is_said(launch):

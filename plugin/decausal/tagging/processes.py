@@ -12,16 +12,22 @@ from decausal._layers import transformers_model
 
 
 def check_launch(training: TrainingArguments) -> None:
-    """Refuses a run that is less than `accelerate launch` was asked for, which accelerate 1.15 starts without a word.
+    """Refuses a run that is not what `accelerate launch` was asked for, which accelerate 1.15 starts without a word.
 
     Raises:
-        ValueError: several processes were asked for and one was started, or FSDP was and there is no accelerator.
+        ValueError: several processes were asked for and one was started, or FSDP was and there is no accelerator, or
+            one process would be spread over several GPUs.
     """
     strategy = training.distributed_state.distributed_type
     if asked_for("FSDP") and strategy in (DistributedType.NO, DistributedType.MULTI_CPU):
         raise ValueError(
             f"the launcher was asked for FSDP, which accelerate has for accelerators only: this is {_count(training)}, "
             f"and nothing would be sharded. Launch with a file that asks for no FSDP."
+        )
+    if training.n_gpu > 1:
+        raise ValueError(
+            f"one process sees {training.n_gpu} GPUs, over which transformers would spread it by torch's DataParallel: "
+            f"show it one (CUDA_VISIBLE_DEVICES=0), or launch one process for each (recipes/launch/ddp.yaml)."
         )
     # The launcher sets a meeting point for more than one process; whatever then starts them gives each its rank.
     is_alone = training.world_size == 1 and "MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ
