@@ -12,13 +12,12 @@ export OMP_NUM_THREADS=$((($(nproc) + 1) / 2))
 mkdir -p "$output" benchmarks/results
 
 run() { # name, recipe, fields ...
-  local name=$1 recipe=$2 program="-m decausal.tagging.train"
+  local name=$1 recipe=$2
   shift 2
-  [[ $name = *-bf16-* ]] && program=benchmarks/train_bf16.py
   [ -e "benchmarks/results/$name.json" ] && return
   rm -rf "${output:?}/$name"
   if accelerate launch --cpu --num_processes 1 --num_cpu_threads_per_process "$OMP_NUM_THREADS" \
-    $program "recipes/ner/$recipe.yaml" --use_cpu true --disable_tqdm true \
+    -m decausal.tagging.train "recipes/ner/$recipe.yaml" --use_cpu true --disable_tqdm true \
     --max_train_samples 1500 --max_eval_samples 800 --output_dir "$output/$name" "$@" >"$output/$name.log" 2>&1; then
     sed "s#$output#OUTPUT_DIR#g" "$output/$name/results.json" >"benchmarks/results/$name.json"
   else
