@@ -20,4 +20,5 @@ export FIRST_MACHINE
 # shellcheck disable=SC2016 # each task fills in its own SLURM_NODEID
 exec srun --kill-on-bad-exit=1 bash -c 'exec accelerate launch --config_file recipes/launch/multinode_zero3.yaml \
   --num_machines "$SLURM_NNODES" --num_processes "$((SLURM_NNODES * SLURM_GPUS_ON_NODE))" \
-  --machine_rank "$SLURM_NODEID" --main_process_ip "$FIRST_MACHINE" -m decausal.tagging.train "$@" --resume_from_checkpoint auto' _ "$@"
+  --machine_rank "$SLURM_NODEID" --main_process_ip "$FIRST_MACHINE" -m decausal.tagging.train "$@" \
+  --resume_from_checkpoint auto' _ "$@"
