@@ -1,5 +1,6 @@
 """Every YAML under recipes/: its model is built at its real size, its data are read, launch files are what they say."""
 
+import re
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,9 @@ from decausal._classifier import HEAD_NAMES
 from decausal.tagging.arguments import parse_recipe, read_recipe
 from decausal.tagging.data import read_sentences
 from decausal.tagging.model import sketch_model
+from decausal.tagging.plan.plan import CUDA_CONTEXT
+from decausal.tagging.plan.step import FakeStep, mixed_precision
+from decausal.tagging.plan.strategy import Strategy, Weights, device_memory
 from real_models import REAL_MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,19 +31,29 @@ STRATEGIES = {"zero": "DEEPSPEED", "fsdp": "FSDP", "ddp": "MULTI_GPU"}
 LABELS = ["O", "B-LOC", "I-LOC"]
 OF_THE_TASK = {"train_file", "validation_file", "test_file", "columns", "tag_scheme", "output_dir"}
 FAMILIES = sorted({Path(recipe).name for recipe in RECIPES})
+PLANNED = re.compile(
+    r"# Memory: (?P<memory>[\d.]+) GiB of one GPU planned for (?P<batch_size>\d+) windows of (?P<length>\d+) sub-words;"
+)
+
+
+def sketch_recipe(recipe: str, directory: Path) -> SimpleNamespace:
+    """A recipe's arguments, and its model at its real size on the meta device."""
+    real = REAL_MODELS[read_recipe(ROOT / recipe)["model_name_or_path"]]
+    flags = ["--model_name_or_path", real.save(directory), "--use_cpu", "true"]
+    tagging, model_config, training = parse_recipe([str(ROOT / recipe), *flags])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # bitsandbytes on a CPU has much to say
+        model = sketch_model(tagging, model_config, training, LABELS)
+    return SimpleNamespace(model=model, tagging=tagging, config=model_config, training=training, real=real)
 
 
 @pytest.fixture(scope="module", params=RECIPES)
 def sketch(request, tmp_path_factory) -> SimpleNamespace:
-    """A recipe's arguments, and its model at its real size on the meta device."""
-    name = read_recipe(ROOT / request.param)["model_name_or_path"]
-    directory = REAL_MODELS[name].save(tmp_path_factory.mktemp("real"))
-    flags = ["--model_name_or_path", directory, "--use_cpu", "true"]
-    tagging, model_config, training = parse_recipe([str(ROOT / request.param), *flags])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # bitsandbytes on a CPU has much to say
-        model = sketch_model(tagging, model_config, training, LABELS)
-    return SimpleNamespace(model=model, tagging=tagging, config=model_config, real=REAL_MODELS[name])
+    return sketch_recipe(request.param, tmp_path_factory.mktemp("real"))
+
+
+def header_of(recipe: str) -> str:
+    return (ROOT / recipe).read_text(encoding="utf-8").partition("model_name_or_path:")[0]
 
 
 def names_of(model: nn.Module, kind: type) -> list[str]:
@@ -86,6 +100,21 @@ def test_recipes_of_one_model_differ_in_what_is_the_tasks_only(family):
     assert all(fields == shared[0] for fields in shared)
 
 
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe.startswith("recipes/ner/")])
+def test_the_memory_that_a_recipe_states_is_what_is_planned(recipe, tmp_path):
+    stated = PLANNED.search(header_of(recipe))
+    if stated is None:  # what it takes was seen on a CPU
+        assert re.search(r"# Hardware: two CPU cores and \d GiB of memory", header_of(recipe))
+        return
+    sketch = sketch_recipe(recipe, tmp_path)
+    step = FakeStep(sketch.model, sketch.training, on_gpu=True)
+    batch_size, length = int(stated["batch_size"]), int(stated["length"])
+    assert batch_size == sketch.training.per_device_train_batch_size
+    held = step.measure(batch_size, length)
+    parts, _ = device_memory(Weights.of(step.model), held, Strategy(), mixed_precision(sketch.training))
+    assert (sum(parts.values()) + CUDA_CONTEXT) / 2**30 == pytest.approx(float(stated["memory"]), abs=0.06)
+
+
 @pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe.endswith("_paper.yaml")])
 def test_a_paper_recipe_has_the_papers_numbers(recipe):
     _, model, training = parse_recipe([str(ROOT / recipe), "--use_cpu", "true"])
@@ -100,9 +129,14 @@ def test_a_paper_recipe_has_the_papers_numbers(recipe):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_states_its_own_command_and_hardware(recipe):
-    header = (ROOT / recipe).read_text(encoding="utf-8").partition("model_name_or_path:")[0]
+    header = header_of(recipe)
     assert f"decausal.tagging.train {recipe}" in header
     assert "Hardware: " in header
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_recipes_of_one_model_state_one_memory(family):
+    assert len({tuple(PLANNED.findall(header_of(recipe))) for recipe in RECIPES if Path(recipe).name == family}) == 1
 
 
 @pytest.mark.parametrize("file", LAUNCH_FILES)
