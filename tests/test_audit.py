@@ -106,6 +106,23 @@ def test_rounding_that_depends_on_the_whole_batch_does_not_confuse_the_audit(lla
     assert model.model.layers[0].mlp.up_proj.state.threshold == 0.5
 
 
+def test_the_audit_leaves_gradients_through_four_bits_as_they_were(llama, tmp_path, monkeypatch):
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+    llama().save_pretrained(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, quantization_config=BitsAndBytesConfig(load_in_4bit=True))
+    decausal.unmask(model, "0011")
+    inputs = torch.randn(1, 8, model.config.hidden_size, requires_grad=True)
+
+    def gradient() -> torch.Tensor:
+        return torch.autograd.grad(model.model(inputs_embeds=inputs).last_hidden_state.square().sum(), inputs)[0]
+
+    model.train()
+    expected = gradient()
+    assert decausal.audit(model).ok
+    assert torch.equal(gradient(), expected)
+    assert model.model.layers[0].mlp.up_proj.support_avx512bf16_for_cpu
+
+
 def test_the_audit_leaves_the_model_as_it_was(llama):
     model = llama().train()
     model.model.layers[0].eval()

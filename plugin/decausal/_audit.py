@@ -12,6 +12,7 @@ from ._attach import RECORD, unmasked_layers
 from ._errors import UnsupportedModelError
 from ._layers import DecoderLayer, DecoderStack, ForwardNames, find_decoder_stack
 from ._pattern import LayerPattern, format_layers
+from ._weights import REPACKS
 
 _LENGTH: Final = 12
 _PADDING: Final = 3
@@ -276,6 +277,9 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     # LLM.int8 computes the columns in which any token of the batch has an outlier in higher precision, for all tokens.
     states: list[Any] = [m.state for m in model.modules() if type(m).__name__ == "Linear8bitLt"]
     thresholds = [state.threshold for state in states]
+    repacking = [module for module in model.modules() if getattr(module, REPACKS, False)]
+    for module in repacking:
+        setattr(module, REPACKS, False)
     model.eval()
     for state in states:
         state.threshold = 0.0
@@ -284,5 +288,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+        for module in repacking:
+            setattr(module, REPACKS, True)
         for state, threshold in zip(states, thresholds, strict=True):
             state.threshold = threshold

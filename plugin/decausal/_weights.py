@@ -11,6 +11,12 @@ from ._classifier import HEAD_NAMES
 from ._errors import CheckpointError
 
 ADAPTER_CONFIG = "adapter_config.json"
+REPACKS = "support_avx512bf16_for_cpu"
+"""An attribute of bitsandbytes' `Linear4bit`: in evaluation mode, its weights are packed anew for inference.
+
+It is true on CPUs with AVX-512 and bfloat16. The first forward pass in evaluation mode repacks the weights; from then
+on, in training mode too, products are in bfloat16 whatever the model's type, and give no gradient (bitsandbytes 0.50).
+"""
 
 
 def check_place(name: str) -> None:
@@ -48,6 +54,8 @@ def load_weights(
 ) -> PreTrainedModel:
     """What `from_pretrained` loads, or an error where it would go on with random weights after a warning.
 
+    Weights in 4 bits stay as they are in evaluation mode too, so that training can go on after it.
+
     Args:
         model_class: the class to load.
         source: a directory, or a name on the hub.
@@ -70,4 +78,7 @@ def load_weights(
             f"{source} lacks {len(missing)} of the weights of {model_class.__name__}, the first of them {missing[0]}: "
             f"is it another model's, or incomplete?"
         )
+    for module in model.modules():
+        if hasattr(module, REPACKS):
+            setattr(module, REPACKS, False)
     return model

@@ -57,6 +57,24 @@ def test_nf4_with_double_quantisation_is_what_four_bits_mean(recipe):
     assert describe_parameters(model).endswith("%), the base model in 4 bits")
 
 
+def test_four_bits_give_the_same_gradients_after_an_evaluation(recipe, monkeypatch):
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+    model = build(recipe(load_in_4bit=True, lora_dropout=0.0))
+    model.get_submodule("base_model.model.dropout").p = 0.0
+    ids = torch.arange(8)[None]
+
+    def gradients() -> list[torch.Tensor]:
+        model.train().zero_grad()
+        model(input_ids=ids).logits.square().sum().backward()
+        return [weight.grad.clone() for weight in model.parameters() if weight.requires_grad]
+
+    expected = gradients()
+    with torch.no_grad():
+        scores = model.eval()(input_ids=ids).logits
+        assert torch.equal(scores, model.train()(input_ids=ids).logits)
+    assert all(map(torch.equal, gradients(), expected))
+
+
 def test_the_model_is_unmasked_under_its_adapter(recipe):
     model = build(recipe(unmask="0011"))
     assert isinstance(model, PeftModel)
