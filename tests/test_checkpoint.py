@@ -90,7 +90,7 @@ def test_a_checkpoint_without_a_pattern_is_refused_with_both_ways_out(stories):
         ({"layers": [0, 1]}, r"means the layers \[3, 4\].*recorded layers are \[0, 1\]"),
         ({"unmask": "000011"}, "6 groups"),
         ({"unmask": 9}, "in quotes"),
-        ({"scope": "prompt"}, r"scope='prompt', window='symmetric' are unknown"),
+        ({"scope": "answer"}, r"scope='answer', window='symmetric' are unknown"),
         ({"window": None}, r"scope='all', window=None are unknown"),
     ],
 )

@@ -130,7 +130,7 @@ def test_layers_that_share_an_attention_module_are_refused(llama):
         decausal.unmask(model, "all")
 
 
-@pytest.mark.parametrize(("argument", "value"), [("scope", "prompt"), ("window", "half")])
+@pytest.mark.parametrize(("argument", "value"), [("scope", "answer"), ("window", "half")])
 def test_unknown_arguments_are_refused_with_what_there_is(llama, argument, value):
     with pytest.raises(ValueError, match=f"{argument}='{value}'"):
         decausal.unmask(llama(), "all", **{argument: value})

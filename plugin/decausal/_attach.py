@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ._errors import UnsupportedModelError
@@ -29,8 +29,9 @@ from ._layers import (
     is_encoder,
     transformers_model,
 )
-from ._masks import Window
+from ._masks import Scope, Window
 from ._pattern import LayerPattern, format_layers
+from ._prompt_hooks import OpenPrompts, PromptGuard, check_prompt_kernel
 from ._state import SharedState
 
 RECORD = "decausal"
@@ -38,7 +39,7 @@ RECORD = "decausal"
 
 
 def unmask(
-    model: nn.Module, pattern: str | LayerPattern, *, scope: str = "all", window: Window = "symmetric"
+    model: nn.Module, pattern: str | LayerPattern, *, scope: Scope = "all", window: Window = "symmetric"
 ) -> "Handle":
     """Makes chosen decoder layers of the model bidirectional, in place.
 
@@ -50,7 +51,11 @@ def unmask(
         model: the model, or a module that contains one. Give the outermost: of a causal LM whose inner model alone is
             given, the loss and the cache are not watched.
         pattern: which layers; see `LayerPattern`.
-        scope: `"all"`: every token of an unmasked layer sees both sides.
+        scope: `"all"`: every token of an unmasked layer sees both sides. `"prompt"`: the tokens of a prompt see each
+            other in both directions, and answers stay causal (prefix LM), so that causal-LM losses and generation with
+            a cache are exact. The prompt of a forward is known from `prompt_mask` (bool, `(batch, query_len)`),
+            `completion_mask`, its labels (-100 before an answer) or `token_type_ids` (0); without any of them, what
+            fills an empty cache is the prompt. Several turns are several prompts.
         window: `"symmetric"` lets a sliding window reach as far to the right as to the left; `"full"` lifts it in the
             unmasked layers.
 
@@ -62,10 +67,12 @@ def unmask(
         ValueError: the pattern does not fit the model's depth, or an argument has an unknown value.
         UnsupportedModelError: a chosen layer cannot be made exactly bidirectional; names it and says why.
     """
-    if scope != "all":
-        raise ValueError(f'scope={scope!r}: the one scope of this version is "all" (every token sees both sides).')
+    if scope not in ("all", "prompt"):
+        raise ValueError(f'scope={scope!r}: write "all" (every token sees both sides) or "prompt" (those of prompts).')
     if window not in ("symmetric", "full"):
         raise ValueError(f'window={window!r}: write "symmetric" (same reach on both sides) or "full" (no window).')
+    if scope == "prompt" and window == "full":
+        raise ValueError('window="full" with scope="prompt": answers keep their window, so prompts do; leave it out.')
     parsed = LayerPattern.parse(pattern)
     key = uuid.uuid4().hex
     if parsed.text == "none":
@@ -76,11 +83,11 @@ def unmask(
     if not chosen:
         _forget_record(model)
         return Handle(model, (), key)
-    _check_supported(stack, chosen, window)
+    _check_supported(stack, chosen, window, scope)
     state = _state_of(stack)
     for index in chosen:
-        _open(stack.layers[index], window, state, stack.config).owners[key] = str(parsed)
-    _guard(stack, state, window)
+        _open(stack.layers[index], scope, window, state, stack.config).owners[key] = str(parsed)
+    _guard(stack, state, window, scope)
     forget_compiled()
     _record(stack.model, {"num_hidden_layers": len(stack.layers), "model_type": stack.config.model_type})
     return Handle(model, chosen, key)
@@ -156,6 +163,33 @@ class Handle:
                 if hook.owners:  # else removed inside the block
                     hook.resume()
 
+    @contextmanager
+    def prompt(self, prompt_mask: Tensor) -> Iterator[nn.Module]:
+        """Says for the length of a `with` block what is prompt, where a model of scope "prompt" generates.
+
+        Not needed for a single turn, whose prompt is all that `generate` is given. A conversation needs it, whose
+        earlier answers are to stay causal as in training.
+
+        Args:
+            prompt_mask: bool, shape `(batch, total_len)`, True = a token of a prompt, padding either; for whole rows,
+                those in a cache included. Tokens behind its end are answers.
+
+        Raises:
+            ValueError: no layer of this handle has scope "prompt", or the mask has another shape.
+        """
+        states = {id(hook.state): hook.state for hook in open_layers(self.model) if hook.scope == "prompt"}
+        if not states:
+            raise ValueError('handle.prompt(...): no layer of this model is unmasked with scope="prompt".')
+        if prompt_mask.ndim != 2:
+            raise ValueError(f"prompt_mask has shape {tuple(prompt_mask.shape)}; give (batch, total_len).")
+        for state in states.values():
+            state.chosen = prompt_mask.bool()
+        try:
+            yield self.model
+        finally:
+            for state in states.values():
+                state.chosen = None
+
     def __enter__(self) -> "Handle":
         return self
 
@@ -163,7 +197,7 @@ class Handle:
         self.remove()
 
 
-def _check_supported(stack: DecoderStack, chosen: tuple[int, ...], window: Window) -> None:
+def _check_supported(stack: DecoderStack, chosen: tuple[int, ...], window: Window, scope: Scope) -> None:
     name = type(stack.model).__name__
     if is_encoder(stack.config):
         raise UnsupportedModelError(encoder_message(stack.config, name))
@@ -178,7 +212,14 @@ def _check_supported(stack: DecoderStack, chosen: tuple[int, ...], window: Windo
             f"neighbours included. Remove that and choose the layers here."
         )
     check_window(attention_kernel(stack.config), window, name)
+    if scope == "prompt":
+        check_prompt_kernel(attention_kernel(stack.config), name)
     for hook in open_layers(stack.model):
+        if hook.scope != scope:
+            raise ValueError(
+                f"scope={scope!r}: layer {hook.index} is already unmasked with scope={hook.scope!r}, and a model has "
+                f"one scope; remove that handle first."
+            )
         if hook.window != window:
             raise ValueError(
                 f"window={window!r}: layer {hook.index} is already unmasked with window={hook.window!r}, and a model "
@@ -209,24 +250,24 @@ def _check_supported(stack: DecoderStack, chosen: tuple[int, ...], window: Windo
             )
 
 
-def _open(layer: DecoderLayer, window: Window, state: SharedState, config: PreTrainedConfig) -> OpenLayer:
+def _open(layer: DecoderLayer, scope: Scope, window: Window, state: SharedState, config: PreTrainedConfig) -> OpenLayer:
     hooks = hooks_of(layer.module, OpenLayer)
     if hooks:
         return hooks[0]
-    hook = OpenLayer(layer, window, state, config)
+    hook = (OpenPrompts if scope == "prompt" else OpenLayer)(layer, window, state, config)
     state.layers[layer.index] = hook
     layer.module.register_forward_pre_hook(hook, with_kwargs=True)
     return hook
 
 
-def _guard(stack: DecoderStack, state: SharedState, window: Window) -> None:
+def _guard(stack: DecoderStack, state: SharedState, window: Window, scope: Scope) -> None:
     for model in stack.wrappers:
         if not hooks_of(model, ModelGuard):
-            model.register_forward_pre_hook(
-                ModelGuard(model, model is stack.runner, state, stack.config, window), with_kwargs=True
+            guard = (PromptGuard if scope == "prompt" else ModelGuard)(
+                model, model is stack.runner, state, stack.config, window
             )
-            if model is stack.runner:
-                model.register_forward_hook(end_forward, always_call=True)
+            model.register_forward_pre_hook(guard, with_kwargs=True)
+            model.register_forward_hook(end_forward, always_call=True)
 
 
 def _is_attached(model: nn.Module) -> bool:
@@ -263,7 +304,7 @@ def _record(base: PreTrainedModel, facts: Mapping[str, object]) -> None:
         **facts,
         "unmask": patterns.pop() if len(patterns) == 1 else _pattern_of(layers),
         "layers": list(layers),
-        "scope": "all",
+        "scope": hooks[0].scope,
         "window": hooks[0].window,
     }
     setattr(base.config, RECORD, record)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ._attach import RECORD, unmasked_layers
 from ._errors import UnsupportedModelError
+from ._hooks import open_layers
 from ._layers import DecoderLayer, DecoderStack, ForwardNames, find_decoder_stack
 from ._pattern import LayerPattern, format_layers
 from ._weights import REPACKS
@@ -19,6 +20,7 @@ _PADDING: Final = 3
 _HEAD: Final = slice(0, _PADDING)
 _MIDDLE: Final = slice(_LENGTH // 2, _LENGTH // 2 + 1)
 _TAIL: Final = slice(_LENGTH - _PADDING, _LENGTH)
+_SECOND: Final = slice(_LENGTH // 2, _LENGTH)
 _CHANGED_SHARE: Final = 0.02
 _CHANGED_BY: Final = 1e-5
 
@@ -39,6 +41,7 @@ class LayerAudit:
             apart for no layer, or where a state runs through the row.
         sees_next_neighbour: the same for the document to its right.
         has_attention: whether there is softmax attention at all.
+        sees_answer: with scope "prompt", some token is moved by an answer that comes after it; None with scope "all".
     """
 
     layer: int
@@ -50,6 +53,7 @@ class LayerAudit:
     sees_neighbour: bool | None
     sees_next_neighbour: bool
     has_attention: bool
+    sees_answer: bool | None = None
 
     @property
     def problem(self) -> str:
@@ -67,6 +71,8 @@ class LayerAudit:
             problems.append("sees the packed neighbour to its right")
         elif self.expected_open and self.sees_neighbour:
             problems.append("sees the packed neighbour to its left")
+        if self.sees_answer:
+            problems.append("sees an answer from before it")
         return "; ".join(problems)
 
 
@@ -123,16 +129,21 @@ def audit(model: nn.Module, pattern: str | LayerPattern | None = None) -> AuditR
             pattern = f"{pattern}-{pattern}"
     parsed = LayerPattern.parse(pattern)
     expected = parsed.layers(len(stack.layers))
+    has_prompts = any(hook.scope == "prompt" for hook in open_layers(model))
     with _evaluating(stack.model), torch.no_grad():
-        _begin_as_root(model, stack)
+        _begin_as_root(model, stack, has_prompts)
         padded = _sight(stack, (_HEAD, _MIDDLE, _TAIL), **_padded_rows(stack))
         whole = _sight(stack, (_MIDDLE,), **_whole_row(stack))
         packed = _packed_sight(stack)
+        answered = _sight(stack, (_SECOND, _TAIL), **_answered_row(stack)) if has_prompts else None
     return AuditReport(
         type(stack.model).__name__,
         str(parsed),
         tuple(
-            _layer_audit(layer, layer.index in expected, padded[i], whole[i], packed[i] if packed else None)
+            replace(
+                _layer_audit(layer, layer.index in expected, padded[i], whole[i], packed[i] if packed else None),
+                sees_answer=_sees_answer(answered[i]) if answered else None,
+            )
             for i, layer in enumerate(stack.layers)
         ),
     )
@@ -170,12 +181,17 @@ def _layer_audit(
     )
 
 
+def _sees_answer(moved: Tensor) -> bool:
+    """Whether a prompt is moved by its answer, or an answer by its own end: `[row, query, changed part]`."""
+    return bool(moved[0, : _SECOND.start, 0].any() or moved[0, _SECOND.start : _TAIL.start, 1].any())
+
+
 def _packed_sight(stack: DecoderStack) -> list[Tensor] | None:
     if "position_ids" not in ForwardNames.of(stack.runner).parameters:
         return None
-    first, inside, second = slice(0, _LENGTH // 2), slice(_PADDING, _PADDING + 1), slice(_LENGTH // 2, _LENGTH)
+    first, inside = slice(0, _SECOND.start), slice(_PADDING, _PADDING + 1)
     try:
-        return _sight(stack, (first, inside, second), **_packed_row(stack))
+        return _sight(stack, (first, inside, _SECOND), **_packed_row(stack))
     except UnsupportedModelError:
         return None
 
@@ -194,6 +210,8 @@ def _sight(stack: DecoderStack, parts: tuple[slice, ...], **inputs: Tensor) -> l
         layer.module.register_forward_pre_hook(keep(layer.index), with_kwargs=True, prepend=True)
         for layer in stack.layers
     ]
+    if any(hook.scope == "prompt" for hook in open_layers(stack.model)):
+        inputs = {"prompt_mask": torch.ones_like(inputs["input_ids"], dtype=torch.bool), **inputs}
     no_cache = {"use_cache": False} if "use_cache" in ForwardNames.of(stack.runner).parameters else {}
     try:
         stack.runner(**inputs, **no_cache)
@@ -234,13 +252,14 @@ def _layer_sight(layer: nn.Module, parts: tuple[slice, ...], args: tuple[Any, ..
     return torch.stack(columns, dim=-1).cpu()
 
 
-def _begin_as_root(model: nn.Module, stack: DecoderStack) -> None:
+def _begin_as_root(model: nn.Module, stack: DecoderStack, has_prompts: bool) -> None:
     """A first forward of what torch's `fully_shard` made its root: the first module that runs becomes it for good."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         from torch.distributed.fsdp import FSDPModule
 
         if isinstance(model, FSDPModule):
-            model(**_whole_row(stack), use_cache=False)
+            prompts = {"prompt_mask": _answered_row(stack)["prompt_mask"]} if has_prompts else {}
+            model(**_whole_row(stack), **prompts, use_cache=False)
 
 
 def _padded_rows(stack: DecoderStack) -> dict[str, Tensor]:
@@ -257,6 +276,11 @@ def _whole_row(stack: DecoderStack) -> dict[str, Tensor]:
 def _packed_row(stack: DecoderStack) -> dict[str, Tensor]:
     positions = torch.arange(_LENGTH // 2, device=_device(stack)).repeat(2)[None]
     return {"input_ids": _tokens(stack, 1), "position_ids": positions}
+
+
+def _answered_row(stack: DecoderStack) -> dict[str, Tensor]:
+    prompt_mask = torch.arange(_LENGTH, device=_device(stack))[None] < _SECOND.start
+    return {"input_ids": _tokens(stack, 1), "prompt_mask": prompt_mask}
 
 
 def _tokens(stack: DecoderStack, rows: int) -> Tensor:

@@ -13,7 +13,7 @@ from ._attach import RECORD, unmask
 from ._classifier import cast_head_input, token_classification_class
 from ._errors import CheckpointError, UnsupportedModelError
 from ._layers import encoder_message, is_encoder, num_decoder_layers
-from ._masks import Window
+from ._masks import Scope, Window
 from ._pattern import LayerPattern
 from ._tokenizer import load_tokenizer
 from ._weights import ADAPTER_CONFIG, check_weights, load_weights
@@ -67,7 +67,7 @@ def load(
         options = {"revision": revision, **options} if base_model is None else options
         source = base_model or source
     base = _from_pretrained(source, directory, config, {"lacks_head": is_adapter, **options})
-    unmask(base, record["unmask"], window=record["window"])
+    unmask(base, record["unmask"], scope=record["scope"], window=record["window"])
     setattr(base.config, RECORD, record)
     cast_head_input(base)
     model = _load_adapter(base, directory) if is_adapter else base
@@ -87,11 +87,12 @@ def read_record(config: PreTrainedConfig, directory: Path) -> dict[str, Any]:
             f"model was trained causal, load it with transformers; if it was unmasked, load it with transformers and "
             f"call decausal.unmask(model, PATTERN)."
         )
-    if record.get("scope") != "all" or record.get("window") not in get_args(Window):
+    if record.get("scope") not in get_args(Scope) or record.get("window") not in get_args(Window):
         raise CheckpointError(
             f"{directory}: the recorded scope={record.get('scope')!r}, window={record.get('window')!r} are unknown to "
-            f'this version, whose scope is "all" and whose windows are {", ".join(get_args(Window))}: load it with the '
-            f"version that wrote it, or restore the original config.json."
+            f"this version, whose scopes are {', '.join(get_args(Scope))} and whose windows are "
+            f"{', '.join(get_args(Window))}: load it with the version that wrote it, or restore the original "
+            f"config.json."
         )
     text = config.get_text_config(decoder=True)
     depth = num_decoder_layers(text)

@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from ._errors import UnsupportedModelError
 from ._layers import DecoderLayer, ForwardNames, Kernel, attention_kernel
-from ._masks import AttentionMask, Window, document_mask, open_block_mask, open_mask, packed_documents
+from ._masks import AttentionMask, Scope, Window, document_mask, open_block_mask, open_mask, packed_documents
 from ._pattern import format_layers
 from ._state import SharedState
 
@@ -25,6 +25,8 @@ Hook = TypeVar("Hook")
 
 class OpenLayer:
     """The forward pre-hook of an unmasked decoder layer: opens the mask that the host built."""
+
+    scope: Scope = "all"
 
     def __init__(self, layer: DecoderLayer, window: Window, state: SharedState, config: PreTrainedConfig) -> None:
         self.index = layer.index
@@ -83,16 +85,19 @@ class OpenLayer:
         if self.is_paused:
             return None
         assert self.names.mask is not None
-        if self.names.get(self.names.cache, args, kwargs) is not None:
-            raise UnsupportedModelError(
-                f"{self.name} is unmasked and got a KV cache: the cached tokens would have had to see the tokens that "
-                f"come now. {_WAY_OUT}"
-            )
+        self._check_cache(args, kwargs)
         mask = self.names.get(self.names.mask, args, kwargs)
         args, kwargs = self.names.put(self.names.mask, self._opened(mask, args, kwargs), args, kwargs)
         if "is_causal" in kwargs:
             kwargs = {**kwargs, "is_causal": False}
         return args, kwargs
+
+    def _check_cache(self, args: Args, kwargs: Kwargs) -> None:
+        if self.names.get(self.names.cache, args, kwargs) is not None:
+            raise UnsupportedModelError(
+                f"{self.name} is unmasked and got a KV cache: the cached tokens would have had to see the tokens that "
+                f"come now. {_WAY_OUT}"
+            )
 
     def _opened(self, mask: AttentionMask, args: Args, kwargs: Kwargs) -> AttentionMask:
         position_ids = self.names.get("position_ids", args, kwargs)
@@ -100,7 +105,7 @@ class OpenLayer:
             position_ids = self._positions_of_forward(mask)
         key = position_ids if mask is None else mask
         if key is None:
-            return None
+            return self._open(None, None, args, kwargs)
         if not isinstance(key, Tensor | BlockMask):
             raise UnsupportedModelError(f"{self.name} got its masks as {type(key).__name__}; one tensor is expected.")
         if torch.compiler.is_compiling():

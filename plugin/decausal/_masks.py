@@ -18,6 +18,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 AttentionMask: TypeAlias = Tensor | BlockMask | None
 Window: TypeAlias = Literal["symmetric", "full"]
+Scope: TypeAlias = Literal["all", "prompt"]
 
 # To the scores of hidden keys, hosts add the smallest number of some type, and people -1e4 or less; the biases of
 # visible neighbours (ALiBi) are far from that.
@@ -60,7 +61,7 @@ def open_mask(mask: Tensor, position_ids: Tensor | None = None, window: Window =
         opened = (mask | mask.mT) & real.unsqueeze(-2)
     else:
         opened = torch.minimum(torch.maximum(mask, mask.mT), real.unsqueeze(-2))
-    documents = packed_documents(position_ids, _is_visible(real[:, 0]))
+    documents = packed_documents(position_ids, is_visible(real[:, 0]))
     return opened if documents is None else torch.where(document_mask(documents), opened, hidden)
 
 
@@ -130,13 +131,14 @@ def _same(documents: Tensor) -> Tensor:
     return documents.unsqueeze(-1) == documents.unsqueeze(-2)
 
 
-def _is_visible(mask: Tensor) -> Tensor:
+def is_visible(mask: Tensor) -> Tensor:
+    """Where a mask of either type lets something through: bool, same shape."""
     return mask if mask.dtype == torch.bool else mask > _HIDDEN
 
 
 def _documents_of_mask(mask: Tensor) -> Tensor:
     # A causal window lets a token see the last real one before it, unless that is another document's.
-    visible = _is_visible(mask)
+    visible = is_visible(mask)
     places = torch.arange(mask.shape[-1], device=mask.device)
     last_real = torch.where(visible.diagonal(dim1=-2, dim2=-1), places, 0).cummax(-1).values
     before = torch.nn.functional.pad(last_real[..., :-1], (1, 0))

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class SharedState:
     """Shared by the hooks of one model.
 
-    `position_ids` are those of the forward that runs, for layers that are not given them.
+    `position_ids` are those of the forward that runs, for layers that are not given them; so are `prompt_mask` and
+    `spans`, which say where its prompts are (scope "prompt"). `chosen` is what `Handle.prompt` says of whole rows,
+    and `last_spans` are those of the forward before.
 
     Opened masks are keyed weakly by the host's mask object, so that the layers of one forward share one opened mask,
     and gradient checkpointing, which comes back with the same object, finds the same one. A copy begins without them.
@@ -33,6 +35,11 @@ class SharedState:
         self._num_forwards = 0
         self._is_running = False
         self.position_ids: Tensor | None = None
+        self.prompt_mask: Tensor | None = None
+        self.spans: Tensor | None = None
+        self.last_spans: Tensor | None = None
+        self.chosen: Tensor | None = None
+        self.has_seen_prompt = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {"layers": self.layers}
@@ -54,6 +61,9 @@ class SharedState:
         """The forward is over."""
         self._is_running = False
         self.position_ids = None
+        self.prompt_mask = None
+        if self.spans is not None:
+            self.last_spans, self.spans = self.spans, None
 
     def remembered(self, key: Tensor | BlockMask, position_ids: Tensor | None) -> "Remembered | None":
         """What was opened before for a mask, or for positions without one; None where it may no longer hold."""

@@ -66,9 +66,8 @@ def test_one_process_that_fails_ends_the_job_with_its_message(fail, recipe, stra
         ("DDP", "kill-all"),
         *(pytest.param(strategy, "kill-all", marks=pytest.mark.long) for strategy in ("ZeRO-2", "ZeRO-3", "FSDP2")),
         *(pytest.param(strategy, "kill", marks=pytest.mark.long) for strategy in ("DDP", "ZeRO-2", "ZeRO-3", "FSDP2")),
-        *(pytest.param(strategy, "writing", marks=pytest.mark.long) for strategy in ("DDP", "ZeRO-2")),
+        *(pytest.param(strategy, "writing", marks=pytest.mark.long) for strategy in ("DDP", "ZeRO-2", "FSDP2")),
         ("ZeRO-3", "writing"),
-        ("FSDP2", "writing"),
     ],
 )
 def test_a_killed_run_goes_on_from_its_last_whole_checkpoint_in_one_process(

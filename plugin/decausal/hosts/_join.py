@@ -12,6 +12,7 @@ from torch import nn
 import decausal
 from decausal._errors import UnsupportedModelError
 from decausal._layers import find_decoder_stack, transformers_model
+from decausal._masks import Scope
 from decausal._pattern import format_layers
 
 BANNER: Final = "decausal: "
@@ -37,7 +38,7 @@ class Host:
     newest: str
 
 
-def join(model: nn.Module, unmask: str, scope: str, host: Host) -> decausal.Handle:
+def join(model: nn.Module, unmask: str, scope: Scope, host: Host) -> decausal.Handle:
     """Unmasks a host's model in place and prints, in every process, one line that proves it.
 
     Args:

@@ -75,7 +75,7 @@ class TaggingArguments:
         if self.stride is None:
             self.stride = self.max_length // 4
         if self.scope != "all":
-            raise ValueError(f'scope={self.scope!r}: the one scope of this version is "all".')
+            raise ValueError(f'scope={self.scope!r}: the words of a tagger are all input; its one scope is "all".')
         if self.dataset_name is None and self.train_file is None:
             raise ValueError("a recipe needs train_file, or dataset_name; it has neither.")
         if self.dataset_name is not None and self.train_file is not None:
