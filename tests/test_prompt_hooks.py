@@ -199,6 +199,13 @@ def test_labels_without_a_prompt_are_refused_in_the_first_batch(prefix_lm):
     model(IDS, labels=IDS)
 
 
+def test_the_first_token_of_a_document_is_no_prompt(prefix_lm):
+    model, _ = prefix_lm()
+    positions = (torch.arange(16) % 8)[None]
+    with pytest.raises(decausal.UnsupportedModelError, match="nowhere in this first batch are two tokens in a row"):
+        model(IDS, position_ids=positions, labels=IDS.masked_fill(positions == 0, -100))
+
+
 def test_padding_alone_is_no_prompt(prefix_lm):
     model, _ = prefix_lm()
     real = (torch.arange(16) < 12).long()[None]

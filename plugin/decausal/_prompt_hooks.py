@@ -111,11 +111,13 @@ class PromptGuard(ModelGuard):
             prompt_mask = prompt_mask & real.bool()
         if torch.compiler.is_compiling() or self.state.has_seen_prompt:
             return prompt_mask
-        if not prompt_mask.any():
+        # TRL, packing rows, hides the first token of each document: a single token is no prompt.
+        if not (prompt_mask[:, 1:] & prompt_mask[:, :-1]).any():
             raise UnsupportedModelError(
-                f'{self.model_name}: scope="prompt" knows the prompt by its labels, which are -100 there, and no token '
-                f"of this first batch is: every layer would stay causal. Take the loss of the answers alone (TRL: "
-                f"completion_only_loss or assistant_only_loss, Axolotl: train_on_inputs: false), or pass prompt_mask."
+                f'{self.model_name}: scope="prompt" knows the prompt by its labels, which are -100 there, and nowhere '
+                f"in this first batch are two tokens in a row: every layer would stay causal. Take the loss of the "
+                f"answers alone (TRL: completion_only_loss or assistant_only_loss, Axolotl: train_on_inputs: false), "
+                f"or pass prompt_mask."
             )
         self.state.has_seen_prompt = True
         return prompt_mask
