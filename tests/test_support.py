@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+import transformers
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 import decausal
 from decausal import _hooks
@@ -21,6 +24,21 @@ _PROMISED = """
     cohere cohere2 cohere2_moe smollm3 deepseek_v2 deepseek_v3 glm4 glm4_moe gpt_oss stablelm biogpt
 """
 PROMISED = tuple(_PROMISED.split())
+
+_NO_SMALL_ONE = "no small model of it can be built or run"
+OF_OLDER_VERSIONS = {
+    **dict.fromkeys(["ctrl", "dbrx", "emu3", "llama4", "qwen3_5", "qwen3_5_moe", "zamba"], ("<5.16", _NO_SMALL_ONE)),
+    **dict.fromkeys(["musicgen", "musicgen_melody"], ("<5.23", _NO_SMALL_ONE)),
+    **dict.fromkeys(
+        ["megatron-bert", "rembert", "roformer"],
+        ("==5.16.*", "untouched, as a decoder, it is not causal, which the audit says"),
+    ),
+    **dict.fromkeys(
+        ["diffllama", "moshi", "nemotron"],
+        ("<5.16", "refused on sdpa, where it is causal without a mask; exact on eager"),
+    ),
+}
+"""Model types that are not judged under some transformers, and why."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -37,8 +55,12 @@ def table() -> Table:
     return Table.read()
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # gpt_bigcode before 5.23
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_every_layer_is_exact_or_refused_and_the_table_says_which(model_type: str, table: Table) -> None:
+    versions, reason = OF_OLDER_VERSIONS.get(model_type, ("<0", ""))
+    if Version(transformers.__version__) in SpecifierSet(versions):
+        pytest.skip(f"{model_type} in transformers {transformers.__version__}: {reason}")
     assert table.agrees(model_type, row(model_type)), "SUPPORT.md is stale: python tests/test_support.py --write"
 
 
@@ -55,6 +77,8 @@ def test_more_than_105_model_types_are_exact_in_every_layer(table: Table) -> Non
 
 @pytest.mark.parametrize("model_type", PROMISED)
 def test_the_promised_model_types_are_exact_in_every_layer(model_type: str, table: Table) -> None:
+    if model_type not in MODEL_TYPES:
+        pytest.skip(f"transformers {transformers.__version__} has no model type {model_type!r}")
     assert table.result(model_type) == "exact"
 
 

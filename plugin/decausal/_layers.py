@@ -253,6 +253,8 @@ def _obstacle(layer: nn.Module, attentions: tuple[nn.Module, ...]) -> str:
     mask = ForwardNames.of(layer).mask
     if not attentions or mask is None:
         return "it has no softmax attention over a mask (a linear, state-space or convolution layer only looks left)"
+    if {"mask", "attention_mask"} <= parameters.keys():  # CTRL in transformers 5.6; no longer in 5.16
+        return "it takes its causal mask and its padding mask apart"
     if "dict" in str(parameters[mask].annotation):
         return "it takes its masks as a dictionary"
     return next((found for attention in attentions if (found := _rule_of_its_own(attention))), "")
@@ -266,6 +268,9 @@ def _rule_of_its_own(attention: nn.Module) -> str:
     for name, _ in attention.named_children():
         if name in _KEY_SELECTORS:
             return f"its attention picks its keys by a causal rule of its own, the module {name!r}"
+    # DiffLlama, Moshi and Nemotron in transformers 5.6; in 5.16 they go by is_causal like all others.
+    if type(attention).__name__.endswith("SdpaAttention"):
+        return 'its attention is causal wherever it is given no mask; use attn_implementation="eager"'
     if hasattr(attention, "chunk_length"):
         return "its attention looks within chunks by a causal rule of its own"
     if getattr(attention, "attention_type", "") == "block_sparse":
