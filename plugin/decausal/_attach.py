@@ -15,7 +15,9 @@ from ._hooks import (
     check_window,
     end_forward,
     forget_compiled,
+    guard_forward,
     hooks_of,
+    is_forward_guarded,
     open_layers,
     unregister,
 )
@@ -268,6 +270,7 @@ def _guard(stack: DecoderStack, state: SharedState, window: Window, scope: Scope
             )
             model.register_forward_pre_hook(guard, with_kwargs=True)
             model.register_forward_hook(end_forward, always_call=True)
+    guard_forward(stack.model)
 
 
 def _is_attached(model: nn.Module) -> bool:
@@ -279,6 +282,8 @@ def _unguard(model: nn.Module) -> None:
         for guard in hooks_of(module, ModelGuard):
             unregister(module, guard)
         unregister(module, end_forward)
+        if is_forward_guarded(module):
+            del module.__dict__["forward"]
 
 
 def _state_of(stack: DecoderStack) -> SharedState:

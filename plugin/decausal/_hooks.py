@@ -3,8 +3,10 @@
 They are plain objects on the modules, so that copies, pickles and wrappers of the model carry them along.
 """
 
+import inspect
 import sys
 from collections.abc import Iterator
+from types import MethodType
 from typing import Any, TypeAlias, TypeVar
 
 import torch
@@ -13,7 +15,7 @@ from torch.nn.attention.flex_attention import BlockMask
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ._errors import UnsupportedModelError
-from ._layers import DecoderLayer, ForwardNames, Kernel, attention_kernel
+from ._layers import DecoderLayer, ForwardNames, Kernel, attention_kernel, peft_passes_hooks_by
 from ._masks import AttentionMask, Scope, Window, document_mask, open_block_mask, open_mask, packed_documents
 from ._pattern import format_layers
 from ._state import SharedState
@@ -194,8 +196,16 @@ class ModelGuard:
         self.generates = model.can_generate()
         self.is_runner = is_runner
         self.state = state
+        self.has_run = False
 
     def __call__(self, model: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
+        if self.has_run:
+            return None
+        self.has_run = True
+        return self.check(args, kwargs)
+
+    def check(self, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
+        """The call as it may go on; None where it may go on as it is."""
         unmasked = self.state.active_layers()
         if not unmasked:
             return None
@@ -223,9 +233,50 @@ class ModelGuard:
 
 
 def end_forward(model: nn.Module, *_: object) -> None:
-    """The forward hook that goes with the guard of the innermost model."""
+    """The forward hook that goes with a guard."""
     for guard in hooks_of(model, ModelGuard):
+        guard.has_run = False
         guard.state.end()
+
+
+class GuardedForward:
+    """Stands in for a model's `forward`, as a method, where its hooks may be passed by."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.forward = type(model).forward
+        self.__name__ = "forward"
+        self.__signature__ = inspect.signature(self.forward)
+
+    def __call__(self, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        has_run = any(guard.has_run for guard in hooks_of(model, ModelGuard))
+        try:
+            for guard in hooks_of(model, ModelGuard):
+                args, kwargs = guard(model, args, kwargs) or (args, kwargs)
+            return self.forward(model, *args, **kwargs)
+        finally:
+            if not has_run:
+                end_forward(model)
+
+
+def guard_forward(model: nn.Module) -> None:
+    """Guards a model's `forward` itself where PEFT calls it instead of the model.
+
+    Raises:
+        UnsupportedModelError: something else has put its own in that place.
+    """
+    if not peft_passes_hooks_by() or is_forward_guarded(model):
+        return
+    if "forward" in model.__dict__:
+        raise UnsupportedModelError(
+            f"{type(model).__name__}: its forward has been replaced (by accelerate, perhaps), and PEFT before 0.21 "
+            f"calls it past our guard: unmask the model before it is prepared for training, or install peft>=0.21."
+        )
+    model.forward = MethodType(GuardedForward(model), model)
+
+
+def is_forward_guarded(model: nn.Module) -> bool:
+    """Whether `guard_forward` has been here."""
+    return isinstance(getattr(model.__dict__.get("forward"), "__func__", None), GuardedForward)
 
 
 def check_window(kernel: Kernel, window: Window, name: str) -> None:

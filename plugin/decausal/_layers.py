@@ -6,6 +6,7 @@ What depends on how transformers builds and names its decoders is in this file; 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, Literal, TypeAlias
 
 from torch import nn
@@ -184,6 +185,15 @@ def attention_kernel(config: PreTrainedConfig) -> Kernel:
             f'attn_implementation="sdpa", "eager", "flex_attention" or "flash_attention_2".'
         )
     return kernel
+
+
+def peft_passes_hooks_by() -> bool:
+    """Whether the installed PEFT calls the `forward` of the model that it wraps, past its hooks (before 0.21)."""
+    try:
+        installed = version("peft")
+    except PackageNotFoundError:
+        return False
+    return tuple(map(int, installed.split(".")[:2])) < (0, 21)
 
 
 def is_encoder(config: PreTrainedConfig) -> bool:

@@ -71,7 +71,8 @@ class OpenPrompts(OpenLayer):
 class PromptGuard(ModelGuard):
     """The forward pre-hook of every transformers model around such layers: finds out what is prompt, or refuses."""
 
-    def __call__(self, model: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
+    def check(self, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
+        """The call without what only we understand, its prompts remembered."""
         given = {name: kwargs[name] for name in _OURS if kwargs.get(name) is not None}
         kwargs = {name: value for name, value in kwargs.items() if name not in _OURS}
         if not self.state.active_layers():
