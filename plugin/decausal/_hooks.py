@@ -196,12 +196,14 @@ class ModelGuard:
         self.generates = model.can_generate()
         self.is_runner = is_runner
         self.state = state
+        self.is_called_twice = False
         self.has_run = False
 
     def __call__(self, model: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
-        if self.has_run:
-            return None
-        self.has_run = True
+        if self.is_called_twice:  # by the hook, and by `GuardedForward`
+            if self.has_run:
+                return None
+            self.has_run = True
         return self.check(args, kwargs)
 
     def check(self, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
@@ -272,6 +274,8 @@ def guard_forward(model: nn.Module) -> None:
             f"calls it past our guard: unmask the model before it is prepared for training, or install peft>=0.21."
         )
     model.forward = MethodType(GuardedForward(model), model)
+    for guard in hooks_of(model, ModelGuard):
+        guard.is_called_twice = True
 
 
 def is_forward_guarded(model: nn.Module) -> bool:
