@@ -15,7 +15,7 @@ from ._errors import CheckpointError, UnsupportedModelError
 from ._layers import encoder_message, is_encoder, num_decoder_layers
 from ._masks import Scope, Window
 from ._pattern import LayerPattern
-from ._tokenizer import load_tokenizer
+from ._tokenizer import load_tokenizer, read_tokenizer
 from ._weights import ADAPTER_CONFIG, check_weights, load_weights
 
 
@@ -183,6 +183,8 @@ def _from_pretrained(
 
 def _load_tokenizer(directory: Path, record: dict[str, Any]) -> Any:
     try:
+        if record["scope"] == "prompt":  # a model that writes text reads it as it was trained to
+            return read_tokenizer(str(directory))
         return load_tokenizer(str(directory), add_prefix_space=record.get("add_prefix_space", True))
     except Exception as error:  # tokenizers raises nothing narrower
         raise CheckpointError(f"{directory}: the tokenizer cannot be read: {error}") from error

@@ -41,6 +41,23 @@ def load_tokenizer(
         OSError: If there is no tokenizer there.
         ValueError: As `prepare_tokenizer`.
     """
+    tokenizer = read_tokenizer(name_or_path, trust_remote_code=trust_remote_code, revision=revision)
+    return prepare_tokenizer(tokenizer, add_prefix_space=add_prefix_space)
+
+
+def read_tokenizer(
+    name_or_path: str, *, trust_remote_code: bool = False, revision: str | None = None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model or checkpoint as its files describe it, for text that nobody has split.
+
+    Args:
+        name_or_path: Hub name or directory.
+        trust_remote_code: Whether a tokenizer class shipped with the model may run.
+        revision: Branch, tag or commit on the hub.
+
+    Raises:
+        OSError: If there is no tokenizer there.
+    """
     revision = revision or "main"
     config = get_tokenizer_config(name_or_path, revision=revision)
     is_generic = config.get("tokenizer_class") in {"TokenizersBackend", "PreTrainedTokenizerFast"}
@@ -48,10 +65,8 @@ def load_tokenizer(
         # For some model types (transformers 5.23: qwen2, qwen3_5) AutoTokenizer overrules the class named in
         # the files and builds that class's own pipeline. The generic class has none of its own, so
         # tokenizer.json is the truth, and what `prepare_tokenizer` once changed there survives.
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(name_or_path, revision=revision)
-    else:
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision, trust_remote_code=trust_remote_code)
-    return prepare_tokenizer(tokenizer, add_prefix_space=add_prefix_space)
+        return PreTrainedTokenizerFast.from_pretrained(name_or_path, revision=revision)
+    return AutoTokenizer.from_pretrained(name_or_path, revision=revision, trust_remote_code=trust_remote_code)
 
 
 def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, add_prefix_space: bool = True) -> PreTrainedTokenizerFast:

@@ -73,6 +73,30 @@ def train(
 
 
 @app.command(context_settings=_ANY)
+def run(
+    context: typer.Context,
+    unmask: Annotated[
+        str | None, typer.Option(help="Which layers; by default what a loaded checkpoint records.")
+    ] = None,
+    scope: Annotated[
+        Literal["all", "prompt"] | None,
+        typer.Option(help="Which tokens see both sides; by default what fits the model."),
+    ] = None,
+) -> None:
+    """Run a command of another toolkit, in which every decoder-only model that transformers loads is unmasked.
+
+    For example: decausal run --unmask 0011 -- trl sft --config x.yaml
+    """
+    from decausal.hosts.run import run as run_command
+
+    if not context.args:
+        raise ValueError(
+            "give the command to run behind --, as in: decausal run --unmask 0011 -- trl sft --config x.yaml"
+        )
+    raise typer.Exit(run_command(context.args, unmask, scope))
+
+
+@app.command(context_settings=_ANY)
 def plan(
     context: typer.Context,
     recipe: Path,

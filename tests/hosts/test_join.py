@@ -35,7 +35,7 @@ def test_the_line_names_the_process_where_there_are_several(classifier, capsys, 
 
 def test_a_model_that_writes_text_is_joined_for_its_prompts_only(llama):
     model = llama()
-    with pytest.raises(decausal.UnsupportedModelError, match=r"read the answer to its right\. Write scope: prompt"):
+    with pytest.raises(decausal.UnsupportedModelError, match=r"read the answer to its right\. Choose scope prompt"):
         join(model, "0011", "all", HOST)
     assert decausal.unmasked_layers(model) == ()
     assert join(model, "0011", "prompt", HOST).layers == (2, 3)

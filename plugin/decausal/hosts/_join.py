@@ -38,13 +38,14 @@ class Host:
     newest: str
 
 
-def join(model: nn.Module, unmask: str, scope: Scope, host: Host) -> decausal.Handle:
+def join(model: nn.Module, unmask: str, scope: Scope | None, host: Host) -> decausal.Handle:
     """Unmasks a host's model in place and prints, in every process, one line that proves it.
 
     Args:
         model: as the host has built it, before or after LoRA, before it is wrapped for several processes.
         unmask: which layers; see `LayerPattern`.
-        scope: `"all"` or `"prompt"`; see `decausal.unmask`.
+        scope: `"all"` or `"prompt"`; see `decausal.unmask`. None takes `"prompt"` for a model that writes text, and
+            `"all"` for one that classifies.
         host: whose run this is.
 
     Raises:
@@ -54,10 +55,11 @@ def join(model: nn.Module, unmask: str, scope: Scope, host: Host) -> decausal.Ha
     warn_untested(host)
     check_attention_code(host)
     base = transformers_model(model)
+    scope = scope or ("prompt" if base.can_generate() else "all")
     if scope == "all" and unmask != "none" and base.can_generate():
         raise UnsupportedModelError(
             f'{host.name}: scope="all" with {type(base).__name__}, whose loss asks every position for the next token: '
-            f"in unmasked layers it would read the answer to its right. Write scope: prompt, with which the prompt is "
+            f"in unmasked layers it would read the answer to its right. Choose scope prompt, with which the prompt is "
             f"bidirectional and the answer stays causal, or train a model for token or sequence classification."
         )
     handle = decausal.unmask(model, unmask, scope=scope)
