@@ -65,7 +65,8 @@ def read_tokenizer(
         # For some model types (transformers 5.23: qwen2, qwen3_5) AutoTokenizer overrules the class named in
         # the files and builds that class's own pipeline. The generic class has none of its own, so
         # tokenizer.json is the truth, and what `prepare_tokenizer` once changed there survives.
-        return PreTrainedTokenizerFast.from_pretrained(name_or_path, revision=revision)
+        generic: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(name_or_path, revision=revision)
+        return generic
     return AutoTokenizer.from_pretrained(name_or_path, revision=revision, trust_remote_code=trust_remote_code)
 
 

@@ -1,6 +1,5 @@
 """A small model on disk and a task on disk that only the words to the right solve."""
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +8,8 @@ import torch
 import yaml
 from transformers import LlamaConfig, LlamaForCausalLM
 
+import now_and_then
 import small_tokenizers
-
-NAMES = ("the", "house", "in", "was")
 
 
 @pytest.fixture(scope="session")
@@ -37,17 +35,7 @@ def base_model(tmp_path_factory) -> str:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory) -> Path:
     """`A name now.` is a PER, `A name then.` a LOC, in `train.tsv`, `validation.tsv` and `test.tsv`."""
-    directory = tmp_path_factory.mktemp("data")
-    generator = random.Random(0)
-    for split, size in (("train", 96), ("validation", 33), ("test", 33)):
-        lines = []
-        for _ in range(size):
-            word, kind = generator.choice((("now", "PER"), ("then", "LOC")))
-            before = ["a"] * generator.randrange(3)
-            rows = [*((w, "O") for w in before), (generator.choice(NAMES), f"B-{kind}"), (word, "O"), (".", "O")]
-            lines += [f"{w}\t{tag}\n" for w, tag in rows] + ["\n"]
-        (directory / f"{split}.tsv").write_text("".join(lines), encoding="utf-8")
-    return directory
+    return now_and_then.write(tmp_path_factory.mktemp("data"), train=96, validation=33, test=33)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from typing import Any, Final
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from decausal._attach import RECORD, Handle, unmask, unmasked_layers
+from decausal._attach import RECORD, Handle, unmasked_layers
 from decausal._errors import CheckpointError, UnsupportedModelError
 from decausal._layers import is_encoder, text_config, transformers_model
 from decausal._masks import Scope
@@ -135,8 +135,8 @@ def prepare(wanted: Wanted, original: Callable[..., Any], accelerator: Any, *arg
     for name in ("cp_size", "sp_size"):
         if trained and (getattr(sizes, name, 1) or 1) > 1:
             raise UnsupportedModelError(
-                f"{wanted.host.name}: {name}={getattr(sizes, name)} splits each row over processes, whose ring attention "
-                f"masks it causally by itself; set it to 1."
+                f"{wanted.host.name}: {name}={getattr(sizes, name)} splits each row over processes, whose ring "
+                f"attention masks it causally by itself; set it to 1."
             )
     return original(accelerator, *args, **kwargs)
 
@@ -153,7 +153,7 @@ def join_loaded(model: PreTrainedModel, wanted: Wanted) -> Handle | None:
         return None
     record = getattr(model.config, RECORD, None)
     if record is not None:
-        return _follow(model, record, model.name_or_path, wanted)
+        return _follow(model, record, str(model.name_or_path), wanted)
     if wanted.unmask is None:
         return None
     handle = join(model, wanted.unmask, wanted.scope, wanted.host)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from decausal._masks import Scope
 from decausal._pattern import LayerPattern
 from decausal.hosts._join import BANNER, Host
-from decausal._masks import Scope
 from decausal.hosts._seams import VARIABLE, Wanted
 
 HOST: Final = Host("transformers", "transformers", tested="5.23.0", oldest="5.6", newest="5.24")

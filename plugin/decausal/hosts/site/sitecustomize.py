@@ -1,7 +1,7 @@
 """Python runs this file as it starts in the child processes of `decausal run`, whose PYTHONPATH names its directory.
 
-Here nothing but the standard library is imported: most processes never load a model. A class that `decausal.hosts._seams`
-names is changed when the process imports its module, and decausal itself is imported by the first call.
+Nothing but the standard library is imported here: most processes never load a model. A class that
+`decausal.hosts._seams` names is changed when the process imports its module; the first call imports decausal itself.
 """
 
 import importlib.util

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Real runs of other toolkits, each in an environment of its own: their versions of transformers and PEFT cannot share one.
+#
+#   bash scripts/test_hosts.sh [axolotl|llamafactory|ms-swift|trl ...]
+#
+# Without arguments: all four. Environments stay in .hosts/ and are used again; the first time costs a few minutes each,
+# and 4 GB for Axolotl.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ $# -gt 0 ] || set -- axolotl llamafactory ms-swift trl
+
+declare -A packages=(
+  [axolotl]="axolotl==0.19.0"
+  [llamafactory]="llamafactory==0.9.5"
+  [ms-swift]="ms-swift==4.6.0"
+  [trl]="trl==1.16.0 transformers==5.23.0 peft==0.21.2 accelerate==1.15.0 bitsandbytes==0.50.2 gguf"
+)
+declare -A extras=([axolotl]="[train]" [llamafactory]="" [ms-swift]="" [trl]="[train]") # what a user of it installs
+
+make_environment() { # host
+  local python=.hosts/$1/bin/python
+  [ -e "$python" ] || "${PYTHON:-python3}" -m venv ".hosts/$1"
+  [ ! -e ".hosts/$1/ready" ] || return 0
+  # Without an NVIDIA driver the CUDA libraries of the default torch would be gigabytes for nothing.
+  "$python" -m pip install --quiet torch==2.13.0
+  # shellcheck disable=SC2086
+  "$python" -m pip install --quiet torch==2.13.0 ${packages[$1]} pytest==9.2.0 pytest-timeout
+  touch ".hosts/$1/ready"
+}
+
+make_environment trl
+[ -e models/smollm2-135m/model.safetensors ] || .hosts/trl/bin/python scripts/prepare_smollm2.py models/smollm2-135m
+for host in "$@"; do
+  echo "== $host"
+  started=$SECONDS
+  make_environment "$host"
+  ".hosts/$host/bin/python" -m pip install --quiet -e ".${extras[$host]}"
+  ".hosts/$host/bin/python" -m pytest -m host --timeout 900 "tests/hosts/runs/test_${host//-/_}.py" \
+    "tests/hosts/test_${host//-/_}.py"
+  echo "== $host: $((SECONDS - started)) s"
+done
