@@ -2,11 +2,12 @@
 
 import warnings
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import torch
 import transformers
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 from transformers.quantizers.auto import AutoQuantizationConfig
 
 from ._attach import RECORD, unmask
@@ -61,12 +62,13 @@ def load(
         if quantized:
             options["quantization_config"] = AutoQuantizationConfig.from_dict(_as_dict(quantization))
     check_weights(directory)
-    source: str | Path = directory
+    source, task = str(directory), None
     if is_adapter:
-        source, revision = _base_of(directory)
+        source, revision, task = _base_of(directory)
         options = {"revision": revision, **options} if base_model is None else options
         source = base_model or source
-    base = _from_pretrained(source, directory, config, {"lacks_head": is_adapter, **options})
+    model_class = _model_class(directory, config, task)
+    base = _from_pretrained(model_class, source, directory, {"config": config, "lacks_head": is_adapter, **options})
     unmask(base, record["unmask"], scope=record["scope"], window=record["window"])
     setattr(base.config, RECORD, record)
     cast_head_input(base)
@@ -157,24 +159,32 @@ def _as_dict(quantization: Any) -> dict[str, Any]:
     return quantization if isinstance(quantization, dict) else dict(quantization.to_dict())
 
 
-def _base_of(directory: Path) -> tuple[str, str | None]:
-    """The base model that an adapter was trained on, and its revision."""
+def _base_of(directory: Path) -> tuple[str, str | None, str | None]:
+    """The base model that an adapter was trained on, its revision, and PEFT's name for the task."""
     from peft import PeftConfig
 
     config = PeftConfig.from_pretrained(str(directory))
-    return str(config.base_model_name_or_path), config.revision
+    return str(config.base_model_name_or_path), config.revision, config.task_type
+
+
+def _model_class(directory: Path, config: PreTrainedConfig, task: str | None) -> type[PreTrainedModel]:
+    """The class of a saved model; of an adapter, whose configuration may be the base model's, the class of its task."""
+    name = (config.architectures or [""])[0]
+    if task == "TOKEN_CLS" or name.endswith("ForTokenClassification"):
+        return token_classification_class(config)
+    if task == "SEQ_CLS" and type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        return cast(type[PreTrainedModel], MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)])
+    model_class: type[PreTrainedModel] | None = getattr(transformers, name, None)
+    if model_class is None:
+        raise CheckpointError(f"{directory}/config.json names the architecture {name!r}, which transformers lacks.")
+    return model_class
 
 
 def _from_pretrained(
-    source: str | Path, directory: Path, config: PreTrainedConfig, options: dict[str, Any]
+    model_class: type[PreTrainedModel], source: str, directory: Path, options: dict[str, Any]
 ) -> PreTrainedModel:
-    name = (config.architectures or [""])[0]
-    model_class = token_classification_class(config) if name.endswith("ForTokenClassification") else None
-    model_class = model_class or getattr(transformers, name, None)
-    if model_class is None:
-        raise CheckpointError(f"{directory}/config.json names the architecture {name!r}, which transformers lacks.")
     try:
-        return load_weights(model_class, source, config=config, **options)
+        return load_weights(model_class, source, **options)
     except CheckpointError:
         raise
     except Exception as error:  # transformers, safetensors and the hub each raise their own

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from safetensors import SafetensorError, safe_open
+from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
@@ -78,7 +79,12 @@ def load_weights(
             f"{source} lacks {len(missing)} of the weights of {model_class.__name__}, the first of them {missing[0]}: "
             f"is it another model's, or incomplete?"
         )
+    keep_packed(model)
+    return model
+
+
+def keep_packed(model: nn.Module) -> None:
+    """Leaves weights in 4 bits as they are in evaluation mode too, so that training can go on after it."""
     for module in model.modules():
         if hasattr(module, REPACKS):
             setattr(module, REPACKS, False)
-    return model

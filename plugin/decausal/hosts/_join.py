@@ -14,6 +14,7 @@ from decausal._errors import UnsupportedModelError
 from decausal._layers import find_decoder_stack, transformers_model
 from decausal._masks import Scope
 from decausal._pattern import format_layers
+from decausal._weights import keep_packed
 
 BANNER: Final = "decausal: "
 """What the line begins with by which a run shows that it was joined."""
@@ -63,6 +64,7 @@ def join(model: nn.Module, unmask: str, scope: Scope | None, host: Host) -> deca
             f"bidirectional and the answer stays causal, or train a model for token or sequence classification."
         )
     handle = decausal.unmask(model, unmask, scope=scope)
+    keep_packed(model)
     depth = len(find_decoder_stack(model).layers)
     layers = f"layers {format_layers(handle.layers)} of {depth} are" if handle.layers else "no layer is"
     say(f'joined {host.name}: {type(base).__name__}, unmask="{unmask}", scope="{scope}": {layers} bidirectional')

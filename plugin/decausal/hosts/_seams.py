@@ -8,7 +8,7 @@ import importlib
 import inspect
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial, wraps
@@ -55,16 +55,18 @@ class Wanted:
         return cls(**{**fields, "host": Host(**fields["host"])})
 
 
-def join_process(wanted: Wanted) -> Callable[[], None]:
+def join_process(wanted: Wanted, modules: Collection[str] | None = None) -> Callable[[], None]:
     """Joins whatever this process loads, trains and saves from now on.
 
     Args:
         wanted: what to unmask.
+        modules: those of `OF` in which methods are replaced; by default all.
 
     Returns:
         A function that puts the process back as it was.
     """
-    found = [(*_find(module, name), seam) for module, names in OF.items() for name, seam in names.items()]
+    chosen = OF if modules is None else modules
+    found = [(*_find(module, name), seam) for module in chosen for name, seam in OF[module].items()]
     for owner, attribute, original, seam in found:
         setattr(owner, attribute, replacement(original, partial(seam, wanted)))
 

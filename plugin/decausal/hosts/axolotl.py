@@ -1,15 +1,23 @@
 """Axolotl: `plugins: [decausal.hosts.axolotl.DecausalPlugin]` and a `decausal:` block in its YAML."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
+import torch
 from axolotl.integrations.base import BasePlugin
 from pydantic import BaseModel, ConfigDict, field_validator
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel, Trainer
 
+from decausal._attach import RECORD
+from decausal._checkpoint import make_record
+from decausal._classifier import HEAD_NAMES, cast_head_input
 from decausal._errors import UnsupportedModelError
 from decausal._masks import Scope
 from decausal._pattern import LayerPattern
-from decausal.hosts._join import Host, join
+from decausal.hosts._axolotl_yaml import alignment_of, fit_tagging, is_tagging
+from decausal.hosts._join import Host, join, say
+from decausal.hosts._seams import Wanted, join_process
+from decausal.tagging.model import record_of_tagging
 
 HOST = Host("Axolotl", "axolotl", tested="0.19.0", oldest="0.19.0", newest="0.20")
 
@@ -19,13 +27,24 @@ class DecausalBlock(BaseModel):
 
     Attributes:
         unmask: which layers; see `LayerPattern`.
-        scope: `"prompt"` for models that write text, `"all"` for those that classify.
+        scope: `"prompt"` for models that write text, `"all"` for those that classify; by default what fits the model.
+        labels: of a tagger, in the order of their ids; by default those of the training data.
+        stride: of a tagger: overlap of the windows of a long sentence in sub-words; by default a quarter of
+            `sequence_len`.
+        label_position: of a tagger: the sub-word of a word that carries its label.
+        add_prefix_space: of a tagger: whether the language puts spaces between words.
+        tag_scheme: of a tagger: how its training data was read; found from them.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     unmask: str
-    scope: Scope = "all"
+    scope: Scope | None = None
+    labels: list[str] | None = None
+    stride: int | None = None
+    label_position: Literal["first", "last"] = "first"
+    add_prefix_space: bool = True
+    tag_scheme: str = "auto"
 
     @field_validator("unmask", mode="before")
     @classmethod
@@ -45,25 +64,89 @@ class DecausalArguments(BaseModel):
 class DecausalPlugin(BasePlugin):  # type: ignore[misc]
     """Unmasks the model as soon as Axolotl has built it: before LoRA, and for every command that loads the YAML."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._undo: Callable[[], None] | None = None
+
+    def register(self, cfg: Any) -> None:
+        """Fit a YAML that trains a tagger, and say what was changed in it.
+
+        Raises:
+            ValueError: there is no `decausal:` block, or the YAML cannot train a tagger.
+        """
+        if not cfg.get("decausal"):
+            raise ValueError(
+                "the YAML lists the plugin of decausal and has no block that says what to unmask: add "
+                'decausal: {unmask: "0011"}'
+            )
+        if cfg.get("merge_method") != "legacy":
+            cfg["merge_method"] = "legacy"  # the other one writes the base model's configuration, without the pattern
+        if is_tagging(cfg):
+            for change in fit_tagging(cfg, DecausalBlock(**cfg["decausal"])):
+                say(f"Axolotl: {change}")
+        if self._undo is None:
+            unmask, scope = cfg["decausal"].get("unmask"), cfg["decausal"].get("scope")
+            self._undo = join_process(Wanted(unmask, scope, HOST), ("peft.peft_model", "accelerate.accelerator"))
+
     def get_input_args(self) -> str:
         """Where Axolotl finds our key."""
         return f"{DecausalArguments.__module__}.{DecausalArguments.__qualname__}"
+
+    def get_training_args(self, cfg: Any) -> dict[str, Any]:
+        """On a machine without an accelerator, training is on the CPU, which transformers wants to be told."""
+        return {} if torch.accelerator.is_available() else {"use_cpu": True}
 
     def post_model_build(self, cfg: Any, model: PreTrainedModel) -> None:
         """Unmask the model that Axolotl has built.
 
         Raises:
-            ValueError: there is no `decausal:` block.
             UnsupportedModelError: the run cannot be exact; see `join`.
         """
-        if not cfg.decausal:
-            raise ValueError(
-                "the YAML lists the plugin of decausal and has no block that says what to unmask: add "
-                'decausal: {unmask: "0011", scope: prompt}'
-            )
         if (cfg.context_parallel_size or 1) > 1:
             raise UnsupportedModelError(
                 f"context_parallel_size={cfg.context_parallel_size}: ring attention masks by itself, causally; set it "
                 f"to 1."
             )
-        join(model, cfg.decausal["unmask"], cfg.decausal["scope"], HOST)
+        block = DecausalBlock(**cfg.decausal)
+        join(model, block.unmask, block.scope, HOST)
+        if is_tagging(cfg):
+            _make_tagger(model, cfg, block)
+
+    def pre_lora_load(self, cfg: Any, model: PreTrainedModel) -> None:
+        """Keep LoRA off the head of a tagger, which is trained whole."""
+        if is_tagging(cfg) and cfg.adapter:
+            head = next(name for name in HEAD_NAMES if hasattr(model, name))
+            # No key of Axolotl's YAML, but its loader hands it to PEFT.
+            cfg.lora_exclude_modules = sorted({head, *(cfg.lora_exclude_modules or [])})
+            say(f"Axolotl: lora_exclude_modules={cfg.lora_exclude_modules}, or lora_target_linear would adapt the head")
+
+    def get_trainer_cls(self, cfg: Any) -> type[Trainer] | None:
+        """The trainer of a tagger; Axolotl's own otherwise."""
+        if not is_tagging(cfg):
+            return None
+        from decausal.hosts._axolotl_trainer import AxolotlTaggingTrainer
+
+        return AxolotlTaggingTrainer
+
+    def post_train_unload(self, cfg: Any) -> None:
+        """Put back what `register` changed in the process."""
+        if self._undo is not None:
+            self._undo()
+            self._undo = None
+
+
+def _make_tagger(model: PreTrainedModel, cfg: Any, block: DecausalBlock) -> None:
+    """Gives the model its label names, what a saved pattern is kept with, and beside an adapter a head in float32."""
+    assert block.labels is not None, "fit_tagging has found them"
+    model.config.id2label = dict(enumerate(block.labels))
+    model.config.label2id = {label: i for i, label in enumerate(block.labels)}
+    record = make_record(model.config, block.unmask)
+    setattr(model.config, RECORD, record | record_of_tagging(alignment_of(cfg)))
+    model.config.architectures = [type(model).__name__]
+    if cfg.merge_lora:
+        model.generation_config = GenerationConfig()  # merge-lora sets a field of it, and a classifier has none
+    if cfg.adapter and not cfg.fsdp_config:  # FSDP shards numbers of one type
+        for name in HEAD_NAMES:
+            if hasattr(model, name):
+                getattr(model, name).to(torch.float32)
+        cast_head_input(model)

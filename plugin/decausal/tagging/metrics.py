@@ -44,6 +44,11 @@ class Scores:
     conlleval: EntityScores
     accuracy: float
 
+    def headline(self) -> dict[str, float]:
+        """The strict scores and the accuracy, as a trainer logs them."""
+        strict = self.strict
+        return {"f1": strict.f1, "precision": strict.precision, "recall": strict.recall, "accuracy": self.accuracy}
+
     def to_dict(self) -> dict[str, Any]:
         """The scores as plain numbers, ready for JSON: the strict ones at the top, under their own names."""
         rest = asdict(self)

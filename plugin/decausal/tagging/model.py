@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model, prepare_model_for_kbit_training
@@ -129,15 +130,23 @@ def _make_trainable(
     """Unmask a model that may be quantised, write that down in its configuration, and give it LoRA."""
     pattern = LayerPattern.parse(tagging.unmask)
     record = make_record(model.config, pattern, tagging.window)
-    record["tagging"] = {name: getattr(tagging, name) for name in ("max_length", "stride", "label_position")}
-    record |= {"add_prefix_space": tagging.add_prefix_space, "tag_scheme": tagging.tag_scheme}
     unmask(model, pattern, scope=tagging.scope, window=tagging.window)  # type: ignore[arg-type]
-    setattr(model.config, RECORD, record)
+    setattr(model.config, RECORD, record | record_of_tagging(tagging))
     if model_config.use_peft:
         return _with_lora(model, model_config, training)
     if model_config.load_in_4bit or model_config.load_in_8bit:
         raise ValueError("use_peft=false trains all weights, but quantised ones cannot be trained: drop load_in_4bit.")
     return model
+
+
+def record_of_tagging(tagging: Any) -> dict[str, Any]:
+    """What a saved pattern is kept with in a tagger: how words become sub-words, and how tags were read.
+
+    Args:
+        tagging: `TaggingArguments`, or anything that has these fields of it.
+    """
+    alignment = {name: getattr(tagging, name) for name in ("max_length", "stride", "label_position")}
+    return {"tagging": alignment, **{name: getattr(tagging, name) for name in ("add_prefix_space", "tag_scheme")}}
 
 
 def read_config(model_config: TaggingModelConfig) -> PreTrainedConfig:

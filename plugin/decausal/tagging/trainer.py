@@ -44,7 +44,7 @@ class TaggingTrainer(ExactTrainer):
             lengths=[len(ids) for ids in train_dataset["input_ids"]],
             train_dataset=add_blank(train_dataset) if args.world_size > 1 else train_dataset,
             compute_loss_func=partial(token_mean_loss, label_smoothing=args.label_smoothing_factor),
-            preprocess_logits_for_metrics=_best_label,
+            preprocess_logits_for_metrics=best_label,
             eval_dataset=validation.windows if validation else None,
             compute_metrics=self._score_validation if validation else None,
             **kwargs,
@@ -86,14 +86,11 @@ class TaggingTrainer(ExactTrainer):
 
     def _score_validation(self, prediction: EvalPrediction) -> dict[str, float]:
         assert self.validation is not None
-        scores = score(self.validation.sentences["tags"], self._words(self.validation, prediction.predictions))
-        strict = scores.strict
-        return {"f1": strict.f1, "precision": strict.precision, "recall": strict.recall, "accuracy": scores.accuracy}
+        return score(self.validation.sentences["tags"], self._words(self.validation, prediction.predictions)).headline()
 
     def _words(self, split: Split, predictions: Any) -> list[list[str]]:
         id2label = self.accelerator.unwrap_model(self.model).config.id2label
-        rows = [[id2label[label] if label >= 0 else "O" for label in row] for row in np.asarray(predictions).tolist()]
-        return merge_predictions(split.windows, rows)
+        return tags_of_words(split.windows, predictions, id2label)
 
 
 def token_mean_loss(
@@ -120,5 +117,18 @@ def token_mean_loss(
     return total / torch.as_tensor(count, device=logits.device).clamp(min=1)
 
 
-def _best_label(logits: Tensor, labels: Tensor) -> Tensor:
+def best_label(logits: Tensor, labels: Tensor) -> Tensor:
+    """The label ids that are predicted, `(batch, query_len)`: all that evaluation has to keep of the logits."""
     return logits.argmax(-1)
+
+
+def tags_of_words(features: Any, predictions: Any, id2label: dict[int, str]) -> list[list[str]]:
+    """The predicted tag of every word, sentence by sentence.
+
+    Args:
+        features: windows, as `align` makes them, in the order of `predictions`.
+        predictions: label ids, `(windows, query_len)`, negative where a batch was padded.
+        id2label: the label names.
+    """
+    rows = [[id2label[label] if label >= 0 else "O" for label in row] for row in np.asarray(predictions).tolist()]
+    return merge_predictions(features, rows)
