@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 import now_and_then
+from hosts_runs import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
-RECIPES = ROOT / "recipes" / "hosts"
 _QUIET = {
     "AXOLOTL_DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1",
@@ -27,10 +26,14 @@ _QUIET = {
 def command() -> Callable[..., str]:
     """Runs a command line of this environment and returns what it printed; `fails=True` where it has to fail."""
 
-    def run(*arguments: object, fails: bool = False, **environment: str) -> str:
+    def run(
+        *arguments: object, fails: bool = False, stdin: str = "", cwd: Path | None = None, **environment: str
+    ) -> str:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         done = subprocess.run(
             [str(argument) for argument in arguments],
+            input=stdin,
+            cwd=cwd,
             env={**os.environ, **_QUIET, "PATH": path, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
