@@ -6,11 +6,14 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
+    AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    AutoTokenizer,
     LlamaConfig,
 )
 
 import decausal
+import small_tokenizers
 from decausal._checkpoint import make_record, read_record
 
 IDS = torch.tensor([[5, 9, 23, 7, 41, 3]])
@@ -50,7 +53,6 @@ def test_a_saved_adapter_comes_back_unmasked(stories, tmp_path):
 
     model = AutoModelForTokenClassification.from_pretrained(stories, num_labels=3)
     decausal.unmask(model, "1100")
-    model.config.architectures = [type(model).__name__]
     adapted = get_peft_model(
         model, LoraConfig(task_type="TOKEN_CLS", target_modules=["q_proj"], init_lora_weights=False)
     )
@@ -62,6 +64,37 @@ def test_a_saved_adapter_comes_back_unmasked(stories, tmp_path):
     assert decausal.unmasked_layers(loaded) == (0, 1, 2)
     with torch.no_grad():
         assert torch.equal(loaded(IDS).logits, adapted.eval()(IDS).logits)
+
+
+def test_the_task_of_an_adapter_says_its_class_where_the_configuration_is_the_base_models(stories, tmp_path):
+    model = AutoModelForSequenceClassification.from_pretrained(stories, num_labels=2)
+    model.config.pad_token_id = 0
+    decausal.unmask(model, "1100")
+    adapted = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", target_modules=["q_proj"]))
+    adapted.save_pretrained(tmp_path)
+    model.config.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
+    AutoTokenizer.from_pretrained(stories).save_pretrained(tmp_path)
+    loaded, _ = decausal.load(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(loaded(IDS).logits, adapted.eval()(IDS).logits)
+
+
+def test_a_model_that_writes_text_reads_it_as_its_tokenizer_was_saved(smollm2_like, tmp_path):
+    model, tokenizer = smollm2_like
+    decausal.unmask(model, "11", scope="prompt")
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    _, loaded = decausal.load(tmp_path)
+    assert loaded("the house")["input_ids"] == tokenizer("the house")["input_ids"]
+
+
+@pytest.fixture
+def smollm2_like(llama):
+    """A causal LM, and a tokenizer that cuts a text's first word otherwise than a later one."""
+    tokenizer = small_tokenizers.smollm2()
+    assert tokenizer("the")["input_ids"] != tokenizer(" the")["input_ids"]
+    return llama(), tokenizer
 
 
 def test_an_adapter_without_a_configuration_is_refused_with_the_call_that_saves_it(tmp_path):
