@@ -35,7 +35,7 @@ for host in "$@"; do
   started=$SECONDS
   make_environment "$host"
   ".hosts/$host/bin/python" -m pip install --quiet -e ".${extras[$host]}"
-  ".hosts/$host/bin/python" -m pytest -p no:anyio -m host --timeout 900 "tests/hosts/runs/test_${host//-/_}.py" \
+  ".hosts/$host/bin/python" -m pytest -p no:anyio -W ignore -m host --timeout 900 "tests/hosts/runs/test_${host//-/_}.py" \
     "tests/hosts/test_${host//-/_}.py"
   echo "== $host: $((SECONDS - started)) s"
 done
