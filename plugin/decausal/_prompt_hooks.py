@@ -161,7 +161,10 @@ class PromptGuard(ModelGuard):
                 f"In a second turn the first of them usually ends an answer"
             )
         else:
-            fact = "nothing says which tokens are the prompt: there are neither labels nor a cache to be filled"
+            fact = (
+                "nothing says which tokens are the prompt: there are neither labels nor a cache to be filled. Trainer "
+                "hides the labels from the model with label_smoothing_factor and compute_loss_func: leave them out"
+            )
         return (
             f'{self.model_name}: scope="prompt", and {fact}. Pass prompt_mask=(batch, query_len) to the forward, or '
             f"generate inside `with handle.prompt(prompt_mask):`."

@@ -4,6 +4,7 @@
 while it imports them (`site/sitecustomize.py`). A replacement is called with the original function first.
 """
 
+import copy
 import importlib
 import inspect
 import json
@@ -17,15 +18,19 @@ from typing import Any, Final
 
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.quantizers.auto import AutoQuantizationConfig
 
 from decausal._attach import RECORD, Handle, unmasked_layers
 from decausal._errors import CheckpointError, UnsupportedModelError
 from decausal._layers import is_encoder, text_config, transformers_model
 from decausal._masks import Scope
+from decausal._weights import ADAPTER_CONFIG
 from decausal.hosts._join import Host, join, say
 
 VARIABLE: Final = "DECAUSAL_RUN"
 """The environment variable by which `decausal run` tells its child processes what is wanted."""
+_OF_HUB: Final = {"cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token"}
+"""Arguments that say where on the hub something is."""
 
 
 @dataclass(frozen=True)
@@ -95,19 +100,27 @@ def replacement(original: Any, seam: Callable[..., Any]) -> Any:
 
 def load_model(wanted: Wanted, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """`PreTrainedModel.from_pretrained`: what it returns is unmasked."""
-    loaded = original(*args, **kwargs)
+    call = inspect.signature(original).bind(*args, **kwargs)
+    _send_to_base(call)
+    loaded = original(*call.args, **call.kwargs)
     join_loaded(loaded[0] if isinstance(loaded, tuple) else loaded, wanted)
     return loaded
 
 
-def load_adapter(wanted: Wanted, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """`PeftModel.from_pretrained`: the pattern recorded beside the adapter is applied."""
-    loaded = original(*args, **kwargs)
-    call = inspect.signature(original).bind(*args, **kwargs).arguments
-    with suppress(OSError):  # plain PEFT saves no configuration beside an adapter
-        record = PreTrainedConfig.get_config_dict(call["model_id"])[0].get(RECORD)
-        if record is not None:
-            _follow(loaded, record, str(call["model_id"]), wanted)
+def load_adapter(wanted: Wanted, original: Callable[..., Any], model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """`load_adapter` of PEFT, and of transformers' models: the pattern recorded beside the adapter is applied."""
+    loaded = original(model, *args, **kwargs)
+    call = inspect.signature(original).bind(model, *args, **kwargs).arguments
+    place = call.get("model_id") or call.get("peft_model_id")
+    if place is None:  # given as tensors
+        return loaded
+    given = {**(call.get("adapter_kwargs") or {}), **call.get("kwargs", {})}
+    try:
+        record = PreTrainedConfig.get_config_dict(place, **{k: given[k] for k in _OF_HUB & {*given}})[0].get(RECORD)
+    except OSError:  # plain PEFT saves no configuration beside an adapter
+        return loaded
+    if record is not None:
+        _follow(model, record, str(place), wanted)
     return loaded
 
 
@@ -116,7 +129,11 @@ def save_adapter(wanted: Wanted, original: Callable[..., Any], model: nn.Module,
     saved = original(model, *args, **kwargs)
     call = inspect.signature(original).bind(model, *args, **kwargs).arguments
     if call.get("is_main_process", True) and unmasked_layers(model):
-        transformers_model(model).config.save_pretrained(call["save_directory"])
+        trained = transformers_model(model)
+        config = copy.deepcopy(trained.config)
+        # Still that of the checkpoint it was loaded from; only a whole model's save_pretrained names its own class.
+        config.architectures = [type(trained).__name__.removeprefix("FSDP")]
+        config.save_pretrained(call["save_directory"])
     return saved
 
 
@@ -140,6 +157,8 @@ def prepare(wanted: Wanted, original: Callable[..., Any], accelerator: Any, *arg
                 f"{wanted.host.name}: {name}={getattr(sizes, name)} splits each row over processes, whose ring "
                 f"attention masks it causally by itself; set it to 1."
             )
+    if any(map(unmasked_layers, trained)):
+        _report(wanted)  # by the script itself, perhaps
     return original(accelerator, *args, **kwargs)
 
 
@@ -161,6 +180,31 @@ def join_loaded(model: PreTrainedModel, wanted: Wanted) -> Handle | None:
     handle = join(model, wanted.unmask, wanted.scope, wanted.host)
     _report(wanted)
     return handle
+
+
+def _send_to_base(call: inspect.BoundArguments) -> None:
+    """Lets an adapter be loaded upon its base model, although the configuration that holds its pattern is beside it.
+
+    transformers (5.23) holds such a directory for a whole model, and would look for its weights there.
+    """
+    place = Path(str(call.arguments.get("pretrained_model_name_or_path")))
+    has_weights = any(place.glob("model*.safetensors")) or any(place.glob("pytorch_model*.bin"))
+    if has_weights or not (place / ADAPTER_CONFIG).is_file() or not (place / "config.json").is_file():
+        return
+    given = call.arguments.setdefault("kwargs", {})
+    given["adapter_kwargs"] = {**(given.get("adapter_kwargs") or {}), "_adapter_model_path": str(place)}
+    base = json.loads((place / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    call.arguments["pretrained_model_name_or_path"] = base["base_model_name_or_path"]
+    if base.get("revision"):
+        call.arguments["revision"] = base["revision"]
+    config = call.arguments.get("config")
+    if config is not None and hasattr(config, "quantization_config"):
+        # Left in the configuration it would say that the base model's files are quantised already; they are not.
+        call.arguments["config"] = config = copy.deepcopy(config)
+        quantization = config.quantization_config
+        del config.quantization_config
+        as_dict = quantization if isinstance(quantization, dict) else quantization.to_dict()
+        given.setdefault("quantization_config", AutoQuantizationConfig.from_dict(as_dict))
 
 
 def _follow(model: nn.Module, record: dict[str, Any], place: str, wanted: Wanted) -> Handle | None:
@@ -187,9 +231,14 @@ def _follow(model: nn.Module, record: dict[str, Any], place: str, wanted: Wanted
 
 def _report(wanted: Wanted) -> None:
     """Leaves a file named by this process, from which `decausal run` knows that it has joined."""
-    if wanted.report_dir is not None:
-        rank, of = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
-        (Path(wanted.report_dir) / f"{rank}-of-{of}").touch()
+    if wanted.report_dir is None:
+        return
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    first = 0
+    if "LOCAL_RANK" in os.environ and "LOCAL_WORLD_SIZE" in os.environ:
+        first, size = rank - int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    with suppress(FileNotFoundError):  # on another machine, where its own `decausal run` would have made it
+        (Path(wanted.report_dir) / f"{rank}-of-{first}-{first + size}").touch()
 
 
 def _find(module: str, name: str) -> tuple[type, str, Any]:
@@ -200,7 +249,8 @@ def _find(module: str, name: str) -> tuple[type, str, Any]:
 
 OF: Final[dict[str, dict[str, Callable[..., Any]]]] = {
     "transformers.modeling_utils": {"PreTrainedModel.from_pretrained": load_model},
-    "peft.peft_model": {"PeftModel.from_pretrained": load_adapter, "PeftModel.save_pretrained": save_adapter},
+    "transformers.integrations.peft": {"PeftAdapterMixin.load_adapter": load_adapter},
+    "peft.peft_model": {"PeftModel.load_adapter": load_adapter, "PeftModel.save_pretrained": save_adapter},
     "accelerate.accelerator": {"Accelerator.prepare": prepare},
 }
 """For each module, the methods that are replaced there."""

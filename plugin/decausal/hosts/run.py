@@ -1,10 +1,12 @@
 """`decausal run`: a command of any toolkit, in whose processes the models that transformers loads are unmasked."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +17,8 @@ from decausal.hosts._seams import VARIABLE, Wanted
 
 HOST: Final = Host("transformers", "transformers", tested="5.23.0", oldest="5.6", newest="5.24")
 _SITE: Final = Path(__file__).parent / "site"
+_PASSED_ON: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""What a scheduler sends to the process that it started. A terminal sends Ctrl-C to all of them by itself."""
 
 
 def run(command: Sequence[str], unmask: str | None, scope: Scope | None) -> int:
@@ -38,7 +42,8 @@ def run(command: Sequence[str], unmask: str | None, scope: Scope | None) -> int:
         wanted = Wanted(unmask, scope, HOST, report_dir)
         paths = [str(_SITE), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, VARIABLE: wanted.to_json(), "PYTHONPATH": os.pathsep.join(paths)}
-        status = subprocess.run(list(command), env=environment, check=False).returncode
+        with subprocess.Popen(list(command), env=environment) as process, _passing_signals_to(process):
+            status = process.wait()
         missing = missing_ranks([path.name for path in Path(report_dir).iterdir()])
     if status or not missing:
         return status if status >= 0 else 128 - status
@@ -50,7 +55,8 @@ def missing_ranks(reports: Sequence[str]) -> str | None:
     """What is wrong with a run by what its processes have reported; None if nothing is.
 
     Args:
-        reports: `"RANK-of-WORLD_SIZE"` of each process that has unmasked a model.
+        reports: `"RANK-of-FIRST-END"` of each process that has unmasked a model: its rank, and the range of ranks on
+            this machine.
     """
     if not reports:
         return (
@@ -58,11 +64,25 @@ def missing_ranks(reports: Sequence[str]) -> str | None:
             "the from_pretrained of transformers, or, without --unmask, none loaded a checkpoint that records a "
             "pattern. What it has trained is causal."
         )
-    ranks = {int(report.split("-of-")[0]) for report in reports}
-    size = max(int(report.split("-of-")[1]) for report in reports)
-    missing = sorted(set(range(size)) - ranks)
+    ranks, machines = zip(*(report.split("-of-") for report in reports), strict=True)
+    here = {rank for machine in set(machines) for rank in range(*map(int, machine.split("-")))}
+    missing = sorted(here - set(map(int, ranks)))
     if missing:
         return (
-            f"of {size} processes those of rank {', '.join(map(str, missing))} unmasked nothing: their part is causal."
+            f"of {len(here)} processes those of rank {', '.join(map(str, missing))} unmasked nothing: their part is "
+            f"causal."
         )
     return None
+
+
+@contextmanager
+def _passing_signals_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Lets the command decide what a signal means, such as to save a checkpoint first, and outlives it."""
+    handlers = {signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None)}
+    for number in _PASSED_ON:
+        handlers[number] = signal.signal(number, lambda received, _: process.send_signal(received))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

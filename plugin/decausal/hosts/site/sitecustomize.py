@@ -16,7 +16,8 @@ from typing import Any
 
 _CHANGED = {
     "transformers.modeling_utils": ("PreTrainedModel.from_pretrained",),
-    "peft.peft_model": ("PeftModel.from_pretrained", "PeftModel.save_pretrained"),
+    "transformers.integrations.peft": ("PeftAdapterMixin.load_adapter",),
+    "peft.peft_model": ("PeftModel.load_adapter", "PeftModel.save_pretrained"),
     "accelerate.accelerator": ("Accelerator.prepare",),
 }
 
