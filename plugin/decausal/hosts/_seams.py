@@ -102,8 +102,10 @@ def load_adapter(wanted: Wanted, original: Callable[..., Any], *args: Any, **kwa
     """`PeftModel.from_pretrained`: the pattern recorded beside the adapter is applied."""
     loaded = original(*args, **kwargs)
     call = inspect.signature(original).bind(*args, **kwargs).arguments
+    options = {name: call.get("kwargs", {}).get(name) for name in ("subfolder", "revision", "cache_dir", "token")}
+    place = {name: value for name, value in options.items() if value is not None}
     with suppress(OSError):  # plain PEFT saves no configuration beside an adapter
-        record = PreTrainedConfig.get_config_dict(call["model_id"])[0].get(RECORD)
+        record = PreTrainedConfig.get_config_dict(call["model_id"], **place)[0].get(RECORD)
         if record is not None:
             _follow(loaded, record, str(call["model_id"]), wanted)
     return loaded
