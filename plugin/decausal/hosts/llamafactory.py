@@ -4,26 +4,19 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias, get_args
 
-from torch import nn
-from transformers import PreTrainedConfig, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
-
-from decausal._attach import RECORD, unmasked_layers
 from decausal._errors import CheckpointError, UnsupportedModelError
 from decausal._masks import Scope
 from decausal._pattern import LayerPattern
 from decausal.hosts._join import BANNER, Host, say
-from decausal.hosts._llamafactory import LAUNCH, check
-from decausal.hosts._seams import Wanted, _follow, join_process
+from decausal.hosts._llamafactory import EXAMPLE, LAUNCH, Proof, check, record_of
+from decausal.hosts._seams import Wanted, join_process
 
 HOST: Final = Host("LLaMA-Factory", "llamafactory", tested="0.9.5", oldest="0.9.5", newest="0.9.6")
 Run: TypeAlias = Callable[[dict[str, Any], Wanted], None]
 _KEY: Final = "decausal"
-_EXAMPLE: Final = 'decausal: {unmask: "0011", scope: prompt}'
 _USAGE: Final = "usage: python -m decausal.hosts.llamafactory [train | export] CONFIG.yaml [key=value ...]"
 
 
@@ -74,44 +67,13 @@ def take_block(config: dict[str, Any], is_needed: bool) -> Wanted:
     if block is None and not is_needed:
         return Wanted(None, None, HOST)
     if block is None:
-        raise ValueError(f"the configuration has no block that says what to unmask: add {_EXAMPLE}")
+        raise ValueError(f"the configuration has no block that says what to unmask: add {EXAMPLE}")
     if not isinstance(block, Mapping) or not {"unmask"} <= block.keys() <= {"unmask", "scope"}:
-        raise ValueError(f"{_KEY}: {block!r}: unmask has to be there, scope may be, and nothing else, as in {_EXAMPLE}")
+        raise ValueError(f"{_KEY}: {block!r}: unmask has to be there, scope may be, and nothing else, as in {EXAMPLE}")
     scope: Scope | None = block.get("scope")
     if scope not in (None, *get_args(Scope)):
         raise ValueError(f"{_KEY}: scope={scope!r}: write {' or '.join(get_args(Scope))}, or leave it out.")
     return Wanted(str(LayerPattern.parse(block["unmask"])), scope, HOST)
-
-
-class Proof(TrainerCallback):
-    """Looks, in LLaMA-Factory's own trainer, at the model that it has got and the checkpoint that it goes on from."""
-
-    def __init__(self, wanted: Wanted) -> None:
-        self.wanted = wanted
-
-    def on_init_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """Refuses a causal model, and a checkpoint that was trained otherwise."""
-        model: nn.Module = kwargs["model"]
-        if self.wanted.unmask == "none":
-            return
-        if not unmasked_layers(model):
-            raise UnsupportedModelError(
-                f"no layer of {type(model).__name__} is unmasked: nothing it was loaded from records a pattern, or it "
-                f"was not loaded by from_pretrained (train_from_scratch). Add {_EXAMPLE} to the configuration."
-            )
-        place: Any = args.resume_from_checkpoint
-        place = get_last_checkpoint(str(args.output_dir)) if place is True else place
-        if place:
-            record = _record_of(place)
-            if record is None:
-                raise CheckpointError(f"{place} was trained causal: it records no pattern. Choose another output_dir.")
-            _follow(model, record, str(place), self.wanted)
-
-
-def _record_of(place: str) -> Any:
-    with suppress(OSError):  # LLaMA-Factory alone saves no configuration beside an adapter
-        return PreTrainedConfig.get_config_dict(place)[0].get(RECORD)
-    return None
 
 
 def _train() -> Run:
@@ -128,10 +90,10 @@ def _export() -> Run:
 
     def export(config: dict[str, Any], wanted: Wanted) -> None:
         export_model(args=config)
-        if wanted.unmask != "none" and _record_of(config["export_dir"]) is None:
+        if wanted.unmask != "none" and record_of(config["export_dir"]) is None:
             raise CheckpointError(
                 f"{config['export_dir']} is causal: nothing that it was made from records a pattern. Export it by "
-                f"llamafactory-cli, or add {_EXAMPLE} to the configuration."
+                f"llamafactory-cli, or add {EXAMPLE} to the configuration."
             )
         say(f"{config['export_dir']} records its pattern: by decausal.load it is unmasked, by anything else causal")
 
