@@ -213,6 +213,14 @@ def test_padding_alone_is_no_prompt(prefix_lm):
         model(IDS, attention_mask=real, labels=IDS.masked_fill(real == 0, -100))
 
 
+def test_padding_of_packed_rows_alone_is_no_prompt(prefix_lm):
+    model, _ = prefix_lm()
+    real = torch.arange(16) < 12
+    packed = torch.zeros(1, 1, 16, 16).masked_fill(~(real & real[:, None]).tril(), torch.finfo(torch.float32).min)
+    with pytest.raises(decausal.UnsupportedModelError, match="every layer would stay causal"):
+        model(IDS, attention_mask=packed, labels=IDS.masked_fill(~real, -100))
+
+
 def test_a_static_cache_is_refused(prefix_lm):
     model, _ = prefix_lm()
     with pytest.raises(decausal.UnsupportedModelError, match="static cache"):

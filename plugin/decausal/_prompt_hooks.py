@@ -9,7 +9,7 @@ from torch.nn.attention.flex_attention import BlockMask
 from ._errors import UnsupportedModelError
 from ._hooks import Args, Kwargs, ModelGuard, OpenLayer
 from ._layers import Kernel, attention_kernel
-from ._masks import AttentionMask, Scope
+from ._masks import AttentionMask, Scope, is_visible
 from ._prompts import causal_mask, open_prompts, open_prompts_of_block_mask, prompt_spans
 
 IGNORE_INDEX: Final = -100
@@ -108,6 +108,8 @@ class PromptGuard(ModelGuard):
     def _without_padding(self, prompt_mask: Tensor, args: Args, kwargs: Kwargs) -> Tensor:
         """Refuses labels that mark no prompt at all, with which training would be silently causal."""
         real = self.names.get("attention_mask", args, kwargs)
+        if isinstance(real, Tensor) and real.ndim == 4:  # of packed rows, as LLaMA-Factory builds it: padding is blind
+            real = is_visible(real[:, 0].diagonal(dim1=-2, dim2=-1))
         if isinstance(real, Tensor) and real.shape == prompt_mask.shape:
             prompt_mask = prompt_mask & real.bool()
         if torch.compiler.is_compiling() or self.state.has_seen_prompt:
