@@ -114,7 +114,9 @@ def save_adapter(wanted: Wanted, original: Callable[..., Any], model: nn.Module,
     saved = original(model, *args, **kwargs)
     call = inspect.signature(original).bind(model, *args, **kwargs).arguments
     if call.get("is_main_process", True) and unmasked_layers(model):
-        transformers_model(model).config.save_pretrained(call["save_directory"])
+        base = transformers_model(model)
+        base.config.architectures = [type(base).__name__]  # as saving a whole model does
+        base.config.save_pretrained(call["save_directory"])
     return saved
 
 
