@@ -15,7 +15,8 @@ from decausal._errors import UnsupportedModelError
 from decausal._layers import transformers_model
 from decausal._masks import Scope
 from decausal._pattern import LayerPattern
-from decausal.hosts._join import Host, say
+from decausal.hosts._join import Host
+from decausal.hosts._ms_swift_limits import check
 from decausal.hosts._seams import VARIABLE, Wanted, _follow, join_process, replacement
 
 HOST: Final = Host("ms-swift", "ms-swift", tested="4.6.0", oldest="4.6.0", newest="4.7")
@@ -96,28 +97,6 @@ def load_model(wanted: Wanted, original: Callable[..., Any], args: Any, **kwargs
     return model, processor
 
 
-def check(args: Any) -> None:
-    """Refuses settings of ms-swift with which the model would be another than is said.
-
-    Raises:
-        UnsupportedModelError: names the setting and the way out.
-    """
-    for name, is_refused, reason in _REFUSED:
-        value = getattr(args, name, None)
-        if is_refused(value):
-            raise UnsupportedModelError(f"{HOST.name}: {name}={value}: {reason}")
-    training: Any = getattr(args, "training_args", None)
-    if hasattr(training, "use_logits_to_keep") and args.task_type == "causal_lm":
-        if training.use_logits_to_keep:
-            raise UnsupportedModelError(
-                f"{HOST.name}: use_logits_to_keep=True cuts the labels of the prompt off, by which it is known; leave "
-                f"it out."
-            )
-        if training.use_logits_to_keep is None:
-            training.use_logits_to_keep = False
-            say("use_logits_to_keep is off, since the prompt is known by its labels")
-
-
 def answer(original: Callable[..., Any], engine: Any, infer_requests: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
     """`TransformersEngine._infer`: all that is given is one prompt, which it must have been in training too.
 
@@ -128,7 +107,8 @@ def answer(original: Callable[..., Any], engine: Any, infer_requests: Sequence[A
     is_known = engine.template.loss_scale.base_strategy == "last_round"
     if record is not None and record["scope"] == "prompt" and not is_known:
         for request in infer_requests:
-            if any(message["role"] in ("assistant", "tool_call") for message in request.messages):
+            messages = request["messages"] if isinstance(request, Mapping) else request.messages
+            if any(message["role"] in ("assistant", "tool_call") for message in messages):
                 raise UnsupportedModelError(
                     f'{HOST.name}: scope="prompt", and the conversation holds an earlier answer, which was causal in '
                     f"training and would be a part of the prompt now. Ask without history (clear, at swift infer), or "
@@ -146,24 +126,3 @@ def _as_written(unmask: str, environment: Mapping[str, str]) -> Any:
         return unmask
     written = (yaml.safe_load(Path(path).read_text(encoding="utf-8")).get("ENV") or {}).get(UNMASK)
     return written if str(written) == unmask else unmask
-
-
-_REFUSED: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
-    (
-        "sequence_parallel_size",
-        lambda size: (size or 1) > 1,
-        "each row is split over processes, whose attention masks it causally by itself; set it to 1.",
-    ),
-    ("packing", bool, "ms-swift packs for flash attention only, which takes no mask; set it to false."),
-    ("padding_free", bool, "it needs flash attention in ms-swift, which takes no mask; set it to false."),
-    ("tuner_backend", lambda name: name == "unsloth", "it has causal attention of its own; use peft."),
-    ("tuner_type", lambda name: name == "longlora", "it has causal attention of its own; use lora."),
-    (
-        "tuner_type",
-        lambda name: name == "llamapro",
-        "it inserts layers, which moves those of the pattern; use lora.",
-    ),
-    ("infer_backend", lambda name: name not in (None, "transformers"), "it is causal; use transformers."),
-    ("rlhf_type", bool, "it has not been tried, and loads models that are to stay as they are; use swift sft."),
-)
-"""Names of arguments, when they are refused, and why."""
