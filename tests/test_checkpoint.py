@@ -97,6 +97,16 @@ def smollm2_like(llama):
     return llama(), tokenizer
 
 
+def test_an_adapter_that_was_saved_without_a_tokenizer_comes_with_that_of_its_base_model(stories, tmp_path):
+    model = AutoModelForTokenClassification.from_pretrained(stories, num_labels=3)
+    decausal.unmask(model, "1100")
+    model.config.architectures = [type(model).__name__]
+    get_peft_model(model, LoraConfig(task_type="TOKEN_CLS", target_modules=["q_proj"])).save_pretrained(tmp_path)
+    model.config.save_pretrained(tmp_path)
+    _, tokenizer = decausal.load(tmp_path)
+    assert tokenizer.vocab_size == 512
+
+
 def test_an_adapter_without_a_configuration_is_refused_with_the_call_that_saves_it(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(decausal.CheckpointError, match=r"model\.config\.save_pretrained"):

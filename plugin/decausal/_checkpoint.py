@@ -73,7 +73,9 @@ def load(
     setattr(base.config, RECORD, record)
     cast_head_input(base)
     model = _load_adapter(base, directory) if is_adapter else base
-    return model.eval(), _load_tokenizer(directory, record)
+    # ms-swift saves no tokenizer beside an adapter, which leaves that of the base model as it is.
+    lacks_tokenizer = is_adapter and not any(directory.glob("tokenizer*"))
+    return model.eval(), _load_tokenizer(source if lacks_tokenizer else directory, record)
 
 
 def read_record(config: PreTrainedConfig, directory: Path) -> dict[str, Any]:
@@ -191,7 +193,7 @@ def _from_pretrained(
         raise CheckpointError(f"{directory}: the weights of {source} cannot be loaded: {error}") from error
 
 
-def _load_tokenizer(directory: Path, record: dict[str, Any]) -> Any:
+def _load_tokenizer(directory: str | Path, record: dict[str, Any]) -> Any:
     try:
         if record["scope"] == "prompt":  # a model that writes text reads it as it was trained to
             return read_tokenizer(str(directory))

@@ -20,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+_PLUGIN_FILES = {"ms-swift": "decausal_ms_swift.py"}
 _ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 _Launch = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A file of accelerate config.")]
@@ -94,6 +95,14 @@ def run(
             "give the command to run behind --, as in: decausal run --unmask 0011 -- trl sft --config x.yaml"
         )
     raise typer.Exit(run_command(context.args, unmask, scope))
+
+
+@app.command()
+def path(host: Annotated[str, typer.Argument(help="The toolkit, such as ms-swift.")]) -> None:
+    """Print the path of the plugin file for a toolkit that takes plugins as files."""
+    if host not in _PLUGIN_FILES:
+        raise ValueError(f"{host}: there is no plugin file for it; there are those of {', '.join(_PLUGIN_FILES)}.")
+    typer.echo(Path(__file__).parent / "hosts" / "external" / _PLUGIN_FILES[host])
 
 
 @app.command(context_settings=_ANY)
