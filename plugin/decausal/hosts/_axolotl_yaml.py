@@ -84,7 +84,7 @@ def fit_tagging(cfg: Any, block: Any) -> Iterator[str]:
     others = {str(entry.get("type")) for entry in _entries(cfg)} - {DATASET_TYPE}
     if others:
         raise ValueError(f"datasets of type {DATASET_TYPE} cannot be mixed with those of type {', '.join(others)}.")
-    for name in ("skip_prepare_dataset", "streaming", "pretraining_dataset", "process_reward_model", "fsdp"):
+    for name in ("skip_prepare_dataset", "streaming", "pretraining_dataset", "process_reward_model"):
         if cfg.get(name):
             raise ValueError(f"{name}: {cfg[name]} does not go with datasets of type {DATASET_TYPE}; leave it out.")
     if not cfg.get("sequence_len"):
