@@ -43,7 +43,7 @@ def test_a_causal_lm_loss_is_refused(adapted, adapter_first):
 def test_prompts_are_found(adapted, adapter_first):
     model, _ = adapted("prompt", adapter_first)
     with torch.no_grad():
-        told = model(IDS, prompt_mask=LABELS == -100, labels=IDS).logits
+        told = model(IDS, prompt_mask=LABELS == -100).logits
         assert torch.equal(model(IDS, labels=LABELS).logits, told)
         assert torch.equal(copy.deepcopy(model)(IDS, labels=LABELS).logits, told)
 

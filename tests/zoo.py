@@ -66,7 +66,7 @@ _SIZES: dict[int, str] = {
     16: """
         kv_lora_rank q_lora_rank d_rel o_lora_rank mamba_d_state ssm_state_size state_size
         hc_lowrank gated_norm_rank mamba_headdim mamba_d_head mamba_head_dim prompt_length
-        position_bias_num_buckets index_topk qk_head_dim
+        position_bias_num_buckets qk_head_dim
     """,
     8: """
         head_dim dim_head d_head kv_channels attention_head_size swa_head_dim qk_nope_head_dim
@@ -85,7 +85,7 @@ _SIZES: dict[int, str] = {
     """,
     2: """
         num_key_value_heads num_kv_heads swa_num_key_value_heads num_experts_per_tok
-        num_experts_per_token moe_topk moe_k encoder_layers num_encoder_layers depth n_groups
+        num_experts_per_token moe_topk moe_k encoder_layers num_encoder_layers depth n_groups index_topk
     """,
     1: """
         n_group topk_group num_expert_group first_k_dense_replace num_dense_layers

@@ -33,7 +33,9 @@ from ._layers import (
 )
 from ._masks import Scope, Window
 from ._pattern import LayerPattern, format_layers
-from ._prompt_hooks import OpenPrompts, PromptGuard, check_prompt_kernel
+from ._prompt_generation import attach_generate, detach_generate
+from ._prompt_guard import PromptGuard, end_prompt_forward
+from ._prompt_hooks import OpenPrompts, check_prompt_kernel
 from ._state import SharedState
 
 RECORD = "decausal"
@@ -184,13 +186,14 @@ class Handle:
             raise ValueError('handle.prompt(...): no layer of this model is unmasked with scope="prompt".')
         if prompt_mask.ndim != 2:
             raise ValueError(f"prompt_mask has shape {tuple(prompt_mask.shape)}; give (batch, total_len).")
+        before = {key: state.chosen for key, state in states.items()}
         for state in states.values():
             state.chosen = prompt_mask.bool()
         try:
             yield self.model
         finally:
-            for state in states.values():
-                state.chosen = None
+            for key, state in states.items():
+                state.chosen = before[key]
 
     def __enter__(self) -> "Handle":
         return self
@@ -265,12 +268,18 @@ def _open(layer: DecoderLayer, scope: Scope, window: Window, state: SharedState,
 def _guard(stack: DecoderStack, state: SharedState, window: Window, scope: Scope) -> None:
     for model in stack.wrappers:
         if not hooks_of(model, ModelGuard):
-            guard = (PromptGuard if scope == "prompt" else ModelGuard)(
-                model, model is stack.runner, state, stack.config, window
-            )
+            is_runner = model is stack.runner
+            if scope == "prompt":
+                guard: ModelGuard = PromptGuard(model, stack, state)
+                if is_runner:
+                    model.register_forward_hook(end_prompt_forward, with_kwargs=True)
+            else:
+                guard = ModelGuard(model, is_runner, state, stack.config, window)
             model.register_forward_pre_hook(guard, with_kwargs=True)
             model.register_forward_hook(end_forward, always_call=True)
     guard_forward(stack.model)
+    if scope == "prompt":
+        attach_generate(stack.model, state)
 
 
 def _is_attached(model: nn.Module) -> bool:
@@ -282,6 +291,8 @@ def _unguard(model: nn.Module) -> None:
         for guard in hooks_of(module, ModelGuard):
             unregister(module, guard)
         unregister(module, end_forward)
+        unregister(module, end_prompt_forward)
+        detach_generate(module)
         if is_forward_guarded(module):
             del module.__dict__["forward"]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ._attach import RECORD, unmasked_layers
 from ._errors import UnsupportedModelError
-from ._hooks import open_layers
+from ._hooks import open_layers, replaying
 from ._layers import DecoderLayer, DecoderStack, ForwardNames, find_decoder_stack
 from ._pattern import LayerPattern, format_layers
 from ._weights import REPACKS
@@ -130,7 +130,7 @@ def audit(model: nn.Module, pattern: str | LayerPattern | None = None) -> AuditR
     parsed = LayerPattern.parse(pattern)
     expected = parsed.layers(len(stack.layers))
     has_prompts = any(hook.scope == "prompt" for hook in open_layers(model))
-    with _evaluating(stack.model), torch.no_grad():
+    with _evaluating(stack.model), replaying(model), torch.no_grad():
         _begin_as_root(model, stack, has_prompts)
         padded = _sight(stack, (_HEAD, _MIDDLE, _TAIL), **_padded_rows(stack))
         whole = _sight(stack, (_MIDDLE,), **_whole_row(stack))

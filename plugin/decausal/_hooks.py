@@ -6,6 +6,7 @@ They are plain objects on the modules, so that copies, pickles and wrappers of t
 import inspect
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import MethodType
 from typing import Any, TypeAlias, TypeVar
 
@@ -103,7 +104,7 @@ class OpenLayer:
 
     def _opened(self, mask: AttentionMask, args: Args, kwargs: Kwargs) -> AttentionMask:
         position_ids = self.names.get("position_ids", args, kwargs)
-        if position_ids is None and self.state.position_ids is not None:
+        if position_ids is None and self.state.run.position_ids is not None:
             position_ids = self._positions_of_forward(mask)
         key = position_ids if mask is None else mask
         if key is None:
@@ -174,13 +175,13 @@ class OpenLayer:
             )
 
     def _positions_of_forward(self, mask: AttentionMask) -> Tensor | None:
-        if mask is None and packed_documents(self.state.position_ids) is not None:
+        if mask is None and packed_documents(self.state.run.position_ids) is not None:
             raise UnsupportedModelError(
                 f"{self.name}: position_ids start again inside a row, but neither a mask nor the positions reach the "
                 f"layers of this model, so that packed documents would see each other. Pass a 4-D attention mask, or "
                 f"do not pack."
             )
-        return self.state.position_ids
+        return self.state.run.position_ids
 
 
 class ModelGuard:
@@ -215,7 +216,7 @@ class ModelGuard:
             check_window(attention_kernel(self.config), self.window, self.model_name)  # exchanged since, perhaps
             self.state.begin()
         if self.is_runner:
-            self.state.position_ids = self.names.get("position_ids", args, kwargs)
+            self.state.run.position_ids = self.names.get("position_ids", args, kwargs)
         has_cache = self.names.get(self.names.cache, args, kwargs) is not None
         if has_cache or self.names.get("use_cache", args, kwargs):
             raise UnsupportedModelError(
@@ -311,6 +312,19 @@ def open_layers(model: nn.Module) -> Iterator[OpenLayer]:
     """The hooks of all unmasked layers in a model."""
     for module in model.modules():
         yield from hooks_of(module, OpenLayer)
+
+
+@contextmanager
+def replaying(model: nn.Module) -> Iterator[None]:
+    """Lets the layers of a model be run once more on their own, in scope "prompt" with the last forward's prompts."""
+    states = {id(hook.state): hook.state for hook in open_layers(model)}
+    for state in states.values():
+        state.is_replaying = True
+    try:
+        yield
+    finally:
+        for state in states.values():
+            state.is_replaying = False
 
 
 def unregister(module: nn.Module, hook: object) -> None:

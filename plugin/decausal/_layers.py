@@ -278,6 +278,9 @@ def _rule_of_its_own(attention: nn.Module) -> str:
     for name, _ in attention.named_children():
         if name in _KEY_SELECTORS:
             return f"its attention picks its keys by a causal rule of its own, the module {name!r}"
+    for name in inspect.signature(type(attention).forward).parameters:
+        if "topk" in name:  # HY-V4, GLM-DSA: layers that reuse what an earlier one picked
+            return f"its attention is given the keys that a causal rule picked in an earlier layer ({name!r})"
     # DiffLlama, Moshi and Nemotron in transformers 5.6; in 5.16 they go by is_causal like all others.
     if type(attention).__name__.endswith("SdpaAttention"):
         return 'its attention is causal wherever it is given no mask; use attn_implementation="eager"'

@@ -90,6 +90,18 @@ def open_prompts_of_block_mask(mask: BlockMask, spans: Tensor, position_ids: Ten
     return create_block_mask(opened, batch, heads, query_len, kv_len, mask.kv_indices.device, mask.BLOCK_SIZE)
 
 
+def says_hidden(mask: Tensor) -> Tensor:
+    """Whether a boolean mask says True where a key is hidden: bool, no dimensions.
+
+    MPT (transformers 5.23) makes such masks. In no other does a token see a key that does not see itself.
+
+    Args:
+        mask: bool, as in `open_prompts`.
+    """
+    own = mask[..., mask.shape[-1] - mask.shape[-2] :]
+    return (own & ~own.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)).any()
+
+
 def causal_mask(spans: Tensor) -> Tensor:
     """What a host means that gives no mask: bool, shape `(1, 1, query_len, query_len)`."""
     length = spans.shape[-1]

@@ -1,5 +1,6 @@
 """What the hooks of one model share: which of its layers are open, and the opened form of each mask that is alive."""
 
+import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +16,43 @@ if TYPE_CHECKING:
     from ._hooks import OpenLayer
 
 
+class Run:
+    """The forward that runs in one thread, and what it belongs to.
+
+    `position_ids` are for layers that are not given them; `prompt_mask` and `spans` say where its prompts are (scope
+    "prompt"), `noted` what is to be noted on its cache, `generated` what `generate` was given, and `last_spans` are
+    those of the forward before.
+    """
+
+    number = 0
+    is_on = False
+    position_ids: Tensor | None = None
+    prompt_mask: Tensor | None = None
+    spans: Tensor | None = None
+    last_spans: Tensor | None = None
+    noted: Tensor | None = None
+    num_cached = 0
+    generated: "Generated | None" = None
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What `generate` was given.
+
+    Attributes:
+        prompt_mask: bool, shape `(batch, query_len)`: all of it is prompt; None where it goes on from a cache.
+        is_ids: whether it was given token ids, not embeddings.
+    """
+
+    prompt_mask: Tensor | None
+    is_ids: bool
+
+
 class SharedState:
     """Shared by the hooks of one model.
 
-    `position_ids` are those of the forward that runs, for layers that are not given them; so are `prompt_mask` and
-    `spans`, which say where its prompts are (scope "prompt"). `chosen` is what `Handle.prompt` says of whole rows,
-    and `last_spans` are those of the forward before.
+    `run` is the forward of this thread, and `chosen` what `Handle.prompt` says of whole rows, in all threads. Layers
+    are run outside of a forward only while `is_replaying`.
 
     Opened masks are keyed weakly by the host's mask object, so that the layers of one forward share one opened mask,
     and gradient checkpointing, which comes back with the same object, finds the same one. A copy begins without them.
@@ -33,12 +65,9 @@ class SharedState:
     def _forget(self) -> None:
         self._opened: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._num_forwards = 0
-        self._is_running = False
-        self.position_ids: Tensor | None = None
-        self.prompt_mask: Tensor | None = None
-        self.spans: Tensor | None = None
-        self.last_spans: Tensor | None = None
+        self._runs: dict[int, Run] = {}
         self.chosen: Tensor | None = None
+        self.is_replaying = False
         self.has_seen_prompt = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -48,6 +77,15 @@ class SharedState:
         self.__dict__.update(state)
         self._forget()
 
+    @property
+    def run(self) -> Run:
+        """The forward that runs in this thread."""
+        # No threading.local: torch.compile (2.13) does not see what was written to one.
+        thread = _thread()
+        if thread not in self._runs:
+            self._runs[thread] = Run()
+        return self._runs[thread]
+
     def active_layers(self) -> tuple[int, ...]:
         """The layers that are open now."""
         return tuple(sorted(index for index, layer in self.layers.items() if not layer.is_paused))
@@ -55,24 +93,26 @@ class SharedState:
     def begin(self) -> None:
         """A forward of the whole model starts."""
         self._num_forwards += 1
-        self._is_running = True
+        self.run.number = self._num_forwards
+        self.run.is_on = True
 
     def end(self) -> None:
         """The forward is over."""
-        self._is_running = False
-        self.position_ids = None
-        self.prompt_mask = None
-        if self.spans is not None:
-            self.last_spans, self.spans = self.spans, None
+        self.run.is_on = False
+        self.run.position_ids = None
+        self.run.prompt_mask = None
+        self.run.noted = None
+        if self.run.spans is not None:
+            self.run.last_spans, self.run.spans = self.run.spans, None
 
     def remembered(self, key: Tensor | BlockMask, position_ids: Tensor | None) -> "Remembered | None":
         """What was opened before for a mask, or for positions without one; None where it may no longer hold."""
         known: Remembered | None = self._opened.get(key)
         if known is None or known.version != _version(key):
             return None
-        if self._is_running and known.forward != self._num_forwards:
+        if self.run.is_on and known.forward != self.run.number:
             return None  # the tensors may have been written to since, which not every tensor tells
-        if not self._is_running and position_ids is None:
+        if not self.run.is_on and position_ids is None:
             return known  # computed once more by gradient checkpointing, in a layer that is not given positions
         has_same_positions = known.positions() is position_ids and known.positions_version == _version(position_ids)
         return known if has_same_positions else None
@@ -80,7 +120,7 @@ class SharedState:
     def remember(self, key: Tensor | BlockMask, position_ids: Tensor | None, opened: AttentionMask) -> AttentionMask:
         """Keeps an opened mask for as long as the host's lives, and returns it."""
         reference = _nothing if position_ids is None else weakref.ref(position_ids)
-        self._opened[key] = Remembered(opened, self._num_forwards, _version(key), reference, _version(position_ids))
+        self._opened[key] = Remembered(opened, self.run.number, _version(key), reference, _version(position_ids))
         return opened
 
 
@@ -98,6 +138,14 @@ class Remembered:
 def _version(source: Tensor | BlockMask | None) -> int:
     """Grows when somebody writes into a tensor; tensors of inference mode do not count."""
     return source._version if isinstance(source, Tensor) and not source.is_inference() else 0
+
+
+def _thread() -> int:
+    return threading.get_ident()
+
+
+# torch.compiler.assume_constant_result, without the import of all of torch._dynamo.
+_thread._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _nothing() -> None:
