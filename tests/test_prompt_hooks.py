@@ -187,7 +187,7 @@ def test_a_second_turn_goes_on_from_the_cache_of_the_first(prefix_lm, attn_imple
 
 def test_a_forward_whose_prompt_nobody_knows_is_refused(prefix_lm):
     model, _ = prefix_lm()
-    with pytest.raises(decausal.UnsupportedModelError, match="nothing says which tokens .*label_smoothing_factor"):
+    with pytest.raises(decausal.UnsupportedModelError, match=r"nothing says which tokens .*label_smoothing_factor"):
         model(IDS)
 
 
