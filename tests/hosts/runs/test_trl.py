@@ -31,7 +31,7 @@ directory, prompt, way = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(directory)
 
 def keep_weights(model):
-    # On CPUs with AVX-512 and bfloat16, bitsandbytes computes 4-bit products in bfloat16 else, and greedy text may differ.
+    # Else bitsandbytes, on CPUs with AVX-512 and bfloat16, computes in bfloat16 what was trained in float32.
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
