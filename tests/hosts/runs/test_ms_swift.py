@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 pytestmark = pytest.mark.host
-HERE = Path(__file__).parent
-RECIPE = HERE.parents[2] / "recipes" / "hosts" / "ms-swift" / "smollm2-135m_ner.yaml"
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+RECIPE = ROOT / "recipes" / "hosts" / "ms-swift" / "smollm2-135m_ner.yaml"
 TURNS = [
     ("Once upon a time there was a dog", "The dog was big and happy ."),
     ("Lily saw a cat in the park", "She was very happy ."),
@@ -57,13 +58,11 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def swift(command, data):
+def swift(command, data, monkeypatch):
     """Runs the recipe, or another, for a few steps of all rows."""
-    plugin = command("decausal", "path", "ms-swift").splitlines()[-1]
+    monkeypatch.chdir(ROOT)  # where the recipe is right about its plugin file
 
     def run(model, output_dir, *more, recipe=RECIPE, steps=1, fails=False, **environment):
-        if recipe == RECIPE:
-            more = ("--external_plugins", plugin, *more)
         paths = ("--model", model, "--dataset", data, "--output_dir", output_dir)
         rows = ("--per_device_train_batch_size", "4", "--max_steps", steps)
         fixed = ("--torch_dtype", "float32", "--logging_steps", "1")
@@ -81,7 +80,8 @@ def infer(command, data):
         asked = ["--use_hf", "true", "--stream", "false", "--temperature", "0", "--max_new_tokens", "12"]
         files = ("--val_dataset", data, "--result_path", path)
         output = command("swift", "infer", kind, model, *files, *asked, *more, fails=fails, **environment)
-        return output, path.is_file() and [json.loads(line)["response"] for line in path.open(encoding="utf-8")]
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return output, [json.loads(line)["response"] for line in lines]
 
     return run
 
@@ -183,14 +183,12 @@ def test_packing_is_refused(swift, stories, tmp_path):
     assert "packing=True: ms-swift packs for flash attention only" in output
 
 
-def test_a_plugin_that_is_not_told_what_to_unmask_ends_the_run(swift, command, stories, tmp_path):
+def test_a_plugin_that_is_not_told_what_to_unmask_ends_the_run(swift, stories, tmp_path):
     settings = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
     for name, variables, message in (
         ("nothing", {}, "nothing says what to unmask"),
-        ("misspelt", {"DECAUSAL_UNMSK": "00111"}, "DECAUSAL_UNMSK: there is no such variable"),
         ("unquoted", {"DECAUSAL_UNMASK": 0o00111}, "in quotes"),
     ):
         recipe = tmp_path / f"{name}.yaml"
         recipe.write_text(yaml.safe_dump({**settings, "ENV": variables}), encoding="utf-8")
-        plugin = ("--external_plugins", command("decausal", "path", "ms-swift").splitlines()[-1])
-        assert message in swift(stories, tmp_path / name, *plugin, recipe=recipe, fails=True)
+        assert message in swift(stories, tmp_path / name, recipe=recipe, fails=True)
