@@ -124,5 +124,6 @@ def _as_written(unmask: str, environment: Mapping[str, str]) -> Any:
     path = environment.get("SWIFT_CONFIG_FILE")
     if path is None:
         return unmask
-    written = (yaml.safe_load(Path(path).read_text(encoding="utf-8")).get("ENV") or {}).get(UNMASK)
+    settings = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    written = (settings.get("ENV") or {}).get(UNMASK)
     return written if str(written) == unmask else unmask
