@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+import decausal
 from rows import SIZES
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -27,6 +28,17 @@ def llama() -> Callable[..., PreTrainedModel]:
         torch.manual_seed(0)
         config = LlamaConfig(**SIZES, max_position_embeddings=64, initializer_range=0.3, **settings)
         return LlamaForCausalLM._from_config(config, attn_implementation=attn_implementation).eval()
+
+    return build
+
+
+@pytest.fixture
+def prefix_lm(llama):
+    """The random Llama with half of its layers opened for prompts."""
+
+    def build(attn_implementation: str = "sdpa", pattern: str = "0110", **settings):
+        model = llama(attn_implementation, **settings)
+        return model, decausal.unmask(model, pattern, scope="prompt")
 
     return build
 

@@ -15,17 +15,6 @@ LABELS = IDS.masked_fill(PROMPT, -100)
 KERNELS = pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
 
 
-@pytest.fixture
-def prefix_lm(llama):
-    """The random Llama with half of its layers opened for prompts."""
-
-    def build(attn_implementation: str = "sdpa", pattern: str = "0110", **settings):
-        model = llama(attn_implementation, **settings)
-        return model, decausal.unmask(model, pattern, scope="prompt")
-
-    return build
-
-
 def moved(model, place, **inputs):
     """Which positions' logits move when one token changes: a list of places."""
     changed = IDS.clone()
