@@ -29,3 +29,4 @@ if __name__ == "__main__":
     trainer.train()
     if trainer.is_world_process_zero():
         print("log:", json.dumps(trainer.state.log_history))
+    trainer.accelerator.end_training()

@@ -8,6 +8,7 @@ import sys
 import warnings
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DistributedType
@@ -44,3 +45,5 @@ if __name__ == "__main__":
     for recipe in sys.argv[1:]:
         train(*parse_recipe([recipe]))
         forget_run()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from safetensors import SafetensorError
 from torch import nn
@@ -48,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped by SIGINT; nothing was saved that was not saved before.", file=sys.stderr)
         return 130
+    if torch.distributed.is_initialized():  # gloo's threads, left to the interpreter's end, may abort a finished run
+        torch.distributed.destroy_process_group()
     return 0 if results else 130
 
 
