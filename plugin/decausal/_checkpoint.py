@@ -1,5 +1,6 @@
 """The pattern as data: how it travels with a saved model, and how a saved model gets it back."""
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -9,6 +10,7 @@ import transformers
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 from transformers.quantizers.auto import AutoQuantizationConfig
+from transformers.utils.hub import cached_file
 
 from ._attach import RECORD, unmask
 from ._classifier import cast_head_input, token_classification_class
@@ -55,12 +57,8 @@ def load(
     record = read_record(config, directory)
     is_adapter = (directory / ADAPTER_CONFIG).is_file()
     options = {"device_map": device_map, "dtype": dtype, "use_safetensors": True, **kwargs}
-    if is_adapter and hasattr(config, "quantization_config"):
-        # Left in the configuration it would say that the base model's files are quantised already; they are not.
-        quantization = config.quantization_config
-        del config.quantization_config
-        if quantized:
-            options["quantization_config"] = AutoQuantizationConfig.from_dict(_as_dict(quantization))
+    if is_adapter and (quantization := take_quantization(config)) is not None and quantized:
+        options["quantization_config"] = quantization
     check_weights(directory)
     source, task = str(directory), None
     if is_adapter:
@@ -118,6 +116,40 @@ def read_record(config: PreTrainedConfig, directory: Path) -> dict[str, Any]:
     return record
 
 
+def record_beside(place: str | Path, **hub: Any) -> dict[str, Any] | None:
+    """The pattern that a saved model or adapter records, as `read_record` reads it; None where it records none.
+
+    Args:
+        place: a directory, or a name on the hub.
+        **hub: where on the hub: `revision`, `subfolder` and what else `cached_file` of transformers takes.
+
+    Raises:
+        CheckpointError: config.json is damaged, or what it records contradicts the rest of it.
+        OSError: the hub cannot be reached, so that nobody knows.
+    """
+    file = cached_file(str(place), "config.json", **hub)
+    if file is None:  # plain PEFT saves no configuration beside an adapter
+        return None
+    try:
+        has_record = RECORD in json.loads(Path(file).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{file} cannot be read: {error}") from error
+    return read_record(_read_config(Path(file).parent), Path(place)) if has_record else None
+
+
+def take_quantization(config: PreTrainedConfig) -> Any:
+    """Takes out of the configuration beside an adapter how its base model is to be quantised; None where it is not.
+
+    Left there, it would say that the base model's files are quantised already; they are not.
+    """
+    quantization = getattr(config, "quantization_config", None)
+    if quantization is None:
+        return None
+    del config.quantization_config
+    as_dict = quantization if isinstance(quantization, dict) else quantization.to_dict()
+    return AutoQuantizationConfig.from_dict(as_dict)
+
+
 def make_record(config: PreTrainedConfig, pattern: str | LayerPattern, window: str = "symmetric") -> dict[str, Any]:
     """The entry that `read_record` reads, for a model that is about to be saved.
 
@@ -155,10 +187,6 @@ def _read_config(directory: Path) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{directory}/config.json cannot be read: {error}") from error
     return config
-
-
-def _as_dict(quantization: Any) -> dict[str, Any]:
-    return quantization if isinstance(quantization, dict) else dict(quantization.to_dict())
 
 
 def _base_of(directory: Path) -> tuple[str, str | None, str | None]:

@@ -259,14 +259,14 @@ def _quiet() -> None:
 
 
 def _model_to_audit(path: str, unmask: str | None, attn_implementation: str | None) -> "nn.Module":
-    from transformers import AutoModel, PreTrainedConfig
+    from transformers import AutoModel
 
     import decausal
-    from decausal._attach import RECORD
+    from decausal._checkpoint import record_beside
     from decausal._weights import check_place, check_weights
 
     check_place(path)
-    if (Path(path) / "config.json").is_file() and RECORD in PreTrainedConfig.get_config_dict(path)[0]:
+    if Path(path).is_dir() and record_beside(path) is not None:
         loaded: nn.Module = decausal.load(path, attn_implementation=attn_implementation, device_map=_device_map())[0]
         return loaded
     if (Path(path) / "adapter_config.json").is_file():

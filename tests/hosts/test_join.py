@@ -9,7 +9,7 @@ from transformers import LlamaForTokenClassification
 import decausal
 from decausal.hosts._join import Host, join
 
-HOST = Host("Transformers", "transformers", tested="5.23.0", oldest="5.6", newest="6")
+HOST = Host("Transformers", "transformers", tested="5.23.0", oldest="5.6", below="6")
 
 
 @pytest.fixture
@@ -50,4 +50,4 @@ def test_code_that_replaces_attention_is_refused(classifier, monkeypatch, module
 
 def test_a_host_outside_its_range_is_warned_of_with_the_tested_version(classifier):
     with pytest.warns(UserWarning, match=r"tested with Transformers 4\.0.*>=3\.0,<5\.0.*decausal audit"):
-        join(classifier, "0011", "all", replace(HOST, tested="4.0", oldest="3.0", newest="5.0"))
+        join(classifier, "0011", "all", replace(HOST, tested="4.0", oldest="3.0", below="5.0"))

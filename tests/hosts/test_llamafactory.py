@@ -11,7 +11,7 @@ from llamafactory.hparams import read_args
 from llamafactory.hparams.parser import _TRAIN_ARGS
 from llamafactory.train.tuner import export_model, run_exp
 
-from decausal.hosts._llamafactory import SETTINGS, STAGES
+from decausal.hosts._llamafactory_limits import SETTINGS, STAGES
 from decausal.hosts.llamafactory import read
 
 pytestmark = pytest.mark.host  # so that scripts/test_hosts.sh runs it
@@ -27,11 +27,6 @@ def test_a_configuration_is_read_as_llamafactory_reads_it(monkeypatch):
 def test_a_pattern_on_the_command_line_is_text():
     assert read(RECIPE, ["decausal.unmask=0011"])["decausal"] == {"unmask": "0011", "scope": "prompt"}
     assert read(RECIPE, ['decausal.unmask="0,3,-1"'])["decausal"]["unmask"] == "0,3,-1"
-
-
-def test_json_is_read_too(tmp_path):
-    (tmp_path / "run.json").write_text('{"decausal": {"unmask": "0011"}, "learning_rate": 1e-4}', encoding="utf-8")
-    assert read(tmp_path / "run.json", []) == {"decausal": {"unmask": "0011"}, "learning_rate": 1e-4}
 
 
 def test_settings_that_are_refused_still_have_these_names():

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,8 +13,8 @@ from typer.testing import CliRunner
 
 import decausal
 from decausal.cli import app
-from decausal.hosts._ms_swift_limits import check
-from decausal.hosts.ms_swift import HOST, answer, load_model, read_wanted
+from decausal.hosts._ms_swift_limits import REFUSED, keep_prompt_labels, refuse_settings
+from decausal.hosts.ms_swift import HOST, load_model, read_wanted, refuse_earlier_answers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,8 +64,8 @@ def test_the_variables_say_what_is_wanted():
             "DECAUSAL_UNMSK: there is no such variable; those of decausal are DECAUSAL_UNMASK and",
         ),
         ({"DECAUSAL_UNMASK": "0011", "DECAUSAL_SCOP": "all"}, "DECAUSAL_SCOP: there is no such variable"),
-        ({"DECAUSAL_UNMASK": "0011", "DECAUSAL_SCOPE": "answer"}, 'DECAUSAL_SCOPE="answer": it is "all" or "prompt"'),
-        ({"DECAUSAL_SCOPE": "prompt"}, "stands beside DECAUSAL_UNMASK"),
+        ({"DECAUSAL_UNMASK": "0011", "DECAUSAL_SCOPE": "answer"}, "scope='answer': write all or prompt"),
+        ({"DECAUSAL_SCOPE": "prompt"}, 'DECAUSAL_SCOPE="prompt" says nothing without DECAUSAL_UNMASK'),
         ({"DECAUSAL_UNMASK": ""}, "is no layer"),
     ],
 )
@@ -98,20 +99,20 @@ def test_a_pattern_without_quotes_is_refused_though_the_variable_is_text(tmp_pat
 )
 def test_what_would_not_be_exact_is_refused_by_name(name, value):
     with pytest.raises(decausal.UnsupportedModelError, match=f"ms-swift: {name}={value}: .*; (use|set) "):
-        check(arguments(**{name: value}))
+        refuse_settings(arguments(**{name: value}))
 
 
 def test_ordinary_settings_are_accepted():
-    check(arguments(sequence_parallel_size=1, packing=False, tuner_type="lora", infer_backend="transformers"))
+    refuse_settings(arguments(sequence_parallel_size=1, packing=False, tuner_type="lora", infer_backend="transformers"))
 
 
 def test_the_labels_of_the_prompt_are_kept(capsys):
     training = SimpleNamespace(use_logits_to_keep=None)
-    check(arguments(training_args=training))
+    keep_prompt_labels(arguments(training_args=training))
     assert training.use_logits_to_keep is False
     assert "use_logits_to_keep is off" in capsys.readouterr().out
     with pytest.raises(decausal.UnsupportedModelError, match="use_logits_to_keep=True cuts the labels"):
-        check(arguments(training_args=SimpleNamespace(use_logits_to_keep=True)))
+        keep_prompt_labels(arguments(training_args=SimpleNamespace(use_logits_to_keep=True)))
 
 
 def test_a_model_of_which_nothing_says_what_to_unmask_is_refused(llama):
@@ -129,15 +130,13 @@ def test_an_adapter_is_joined_by_what_it_records(llama, tmp_path, capsys):
     assert "joined ms-swift" in capsys.readouterr().out
 
 
-def test_another_pattern_than_that_of_a_resumed_checkpoint_is_refused(llama, tmp_path):
+def test_another_pattern_than_that_of_an_adapter_is_refused(llama, tmp_path):
     trained = llama()
     decausal.unmask(trained, "0011", scope="prompt")
     trained.config.save_pretrained(tmp_path)
     with pytest.raises(decausal.CheckpointError, match=r'saved with unmask="0011".*asks for unmask="1100"'):
         load_model(
-            read_wanted({"DECAUSAL_UNMASK": "1100"}),
-            lambda args: (llama(), None),
-            arguments(resume_from_checkpoint=str(tmp_path)),
+            read_wanted({"DECAUSAL_UNMASK": "1100"}), lambda args: (llama(), None), arguments(adapters=[str(tmp_path)])
         )
 
 
@@ -146,10 +145,10 @@ def test_an_earlier_answer_is_refused_unless_it_was_a_part_of_the_prompt(llama):
     decausal.unmask(model, "0011", scope="prompt")
     for asked in (request("user", "assistant", "user"), {"messages": request("user", "tool_call", "tool").messages}):
         with pytest.raises(decausal.UnsupportedModelError, match=r"earlier answer.*loss_scale=last_round"):
-            answer(lambda *_: "text", engine(model), [asked])
-        assert answer(lambda *_: "text", engine(model, "last_round"), [asked]) == "text"
-    assert answer(lambda *_: "text", engine(model), [request("system", "user")]) == "text"
-    assert answer(lambda *_: "text", engine(llama()), [request("user", "assistant", "user")]) == "text"
+            refuse_earlier_answers(lambda *_: "text", engine(model), [asked])
+        assert refuse_earlier_answers(lambda *_: "text", engine(model, "last_round"), [asked]) == "text"
+    assert refuse_earlier_answers(lambda *_: "text", engine(model), [request("system", "user")]) == "text"
+    assert refuse_earlier_answers(lambda *_: "text", engine(llama()), [request("user", "assistant", "user")]) == "text"
 
 
 SCRIPT = """
@@ -169,8 +168,20 @@ assert seams() == once
 """
 
 
+@pytest.mark.host
+def test_settings_that_are_refused_still_have_these_names():
+    pytest.importorskip("swift", reason="needs ms-swift, in an environment of its own: scripts/test_hosts.sh ms-swift")
+    from swift.arguments import InferArguments, RLHFArguments
+    from swift.trainers import Seq2SeqTrainingArguments
+
+    known = {field.name for arguments in (RLHFArguments, InferArguments) for field in fields(arguments)}
+    assert {name for name, _, _ in REFUSED} <= known
+    assert "use_logits_to_keep" in {field.name for field in fields(Seq2SeqTrainingArguments)}
+
+
+@pytest.mark.host
 def test_the_file_joins_once_however_often_it_is_given(tmp_path):
-    pytest.importorskip("swift", reason="needs ms-swift, in an environment of its own: pip install ms-swift==4.6.0")
+    pytest.importorskip("swift", reason="needs ms-swift, in an environment of its own: scripts/test_hosts.sh ms-swift")
     printed = CliRunner().invoke(app, ["path", "ms-swift"]).output.strip()
     second = tmp_path / "second_plugin.py"
     second.write_text(Path(printed).read_text(encoding="utf-8"), encoding="utf-8")

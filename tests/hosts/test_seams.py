@@ -21,14 +21,17 @@ from transformers import (
     PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
+    Trainer,
+    TrainingArguments,
 )
 from transformers.integrations.peft import PeftAdapterMixin
 
 import decausal
 from decausal.hosts._join import Host
-from decausal.hosts._seams import Wanted, join_process
+from decausal.hosts._seams import join_process
+from decausal.hosts._wanted import Wanted
 
-HOST = Host("Transformers", "transformers", tested="5.23.0", oldest="5.6", newest="6")
+HOST = Host("Transformers", "transformers", tested="5.23.0", oldest="5.6", below="6")
 
 
 @pytest.fixture
@@ -134,10 +137,12 @@ def test_a_model_inside_of_a_wrapper_is_unmasked(causal, joined):
 )
 def test_what_is_no_decoder_is_left_alone(model, joined, tmp_path, capsys):
     model.save_pretrained(tmp_path / "model")
-    joined(report_dir=tmp_path / "reports")
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    joined(report_dir=reports)
     type(model).from_pretrained(tmp_path / "model")
     assert f"left alone: {type(model).__name__}" in capsys.readouterr().out
-    assert not (tmp_path / "reports").exists()
+    assert not list(reports.iterdir())
 
 
 def test_undoing_puts_the_process_back(causal, joined):
@@ -147,6 +152,7 @@ def test_undoing_puts_the_process_back(causal, joined):
         (PeftModel, "load_adapter"),
         (PeftModel, "save_pretrained"),
         (Accelerator, "prepare"),
+        (Trainer, "train"),
     )
     before = [owner.__dict__[name] for owner, name in names]
     undo = joined()
@@ -164,6 +170,41 @@ def test_a_checkpoint_is_loaded_as_it_records(causal, joined, tmp_path):
     assert decausal.unmasked_layers(model) == (1, 2)
     assert model.config.decausal == record(tmp_path / "saved")
     assert decausal.unmasked_layers(LlamaForCausalLM.from_pretrained(causal)) == ()
+
+
+def test_a_window_that_is_recorded_is_lifted_here_too(llama, joined, tmp_path):
+    model = AutoModelForTokenClassification.from_config(llama().config)
+    decausal.unmask(model, "0110", window="full")
+    model.save_pretrained(tmp_path / "saved")
+    joined(None)
+    model = AutoModelForTokenClassification.from_pretrained(tmp_path / "saved")
+    assert model.config.decausal == record(tmp_path / "saved")
+    assert decausal.Handle.of(model).layers == (1, 2)
+    decausal.unmask(model, "0110", window="full")  # is refused where another window is open
+
+
+def test_a_record_that_contradicts_its_configuration_is_refused(causal, adapter, joined):
+    config = json.loads((adapter / "config.json").read_text())
+    config["decausal"]["layers"] = [0]
+    (adapter / "config.json").write_text(json.dumps(config))
+    joined(None)
+    with pytest.raises(decausal.CheckpointError, match=r"means the layers \[2, 3\], but the recorded layers are \[0\]"):
+        PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(causal), adapter)
+
+
+def test_a_damaged_configuration_beside_an_adapter_is_no_missing_one(causal, adapter, joined):
+    (adapter / "config.json").write_text("{")
+    joined(None)
+    with pytest.raises(decausal.CheckpointError, match=r"config\.json cannot be read"):
+        PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(causal), adapter)
+
+
+def test_an_adapter_upon_a_model_that_is_unmasked_otherwise_is_refused(causal, adapter, joined):
+    joined(None)
+    model = LlamaForCausalLM.from_pretrained(causal)
+    decausal.unmask(model, "1100", scope="prompt")
+    with pytest.raises(decausal.CheckpointError, match=r"layers=\[2, 3\], and the model .* layers=\[0, 1\]"):
+        PeftModel.from_pretrained(model, adapter)
 
 
 @pytest.mark.parametrize(("unmask", "scope"), [("0011", None), ("none", None), ("0110", "all")])
@@ -277,6 +318,38 @@ def test_a_causal_model_that_is_not_trained_may_be_prepared(llama, joined):
     joined()
     model = llama().requires_grad_(False)
     assert Accelerator(cpu=True).prepare(model) is model
+
+
+@pytest.fixture
+def trainer(causal, tmp_path):
+    def build():
+        model = LlamaForCausalLM.from_pretrained(causal)
+        return Trainer(model=model, args=TrainingArguments(str(tmp_path / "run"), use_cpu=True, report_to=[]))
+
+    return build
+
+
+@pytest.mark.parametrize(("unmask", "saved"), [("0011", "1100"), ("none", "1100"), ("0011", "none")])
+def test_training_goes_on_only_from_a_checkpoint_of_its_own_kind(llama, trainer, joined, tmp_path, unmask, saved):
+    checkpoint = tmp_path / "run" / "checkpoint-1"
+    model = llama()
+    decausal.unmask(model, saved, scope="prompt")
+    model.save_pretrained(checkpoint)
+    joined(unmask)
+    run = trainer()
+    message = "was trained causal" if saved == "none" else f'saved with unmask="{saved}".*asks for unmask="{unmask}"'
+    for place in (str(checkpoint), True):
+        with pytest.raises(decausal.CheckpointError, match=message):
+            run.train(resume_from_checkpoint=place)
+
+
+def test_training_goes_on_from_its_own_checkpoint(llama, trainer, joined, tmp_path):
+    model = llama()
+    decausal.unmask(model, "0011", scope="prompt")
+    model.save_pretrained(tmp_path / "run" / "checkpoint-1")
+    joined()
+    with pytest.raises(FileNotFoundError, match="trainer_state"):  # the trainer's own, from behind our check
+        trainer().train(resume_from_checkpoint=True)
 
 
 @pytest.mark.parametrize("name", ["cp_size", "sp_size"])

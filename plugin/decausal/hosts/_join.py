@@ -10,9 +10,10 @@ from typing import Final
 from torch import nn
 
 import decausal
+from decausal._classifier import HEAD_NAMES
 from decausal._errors import UnsupportedModelError
 from decausal._layers import find_decoder_stack, transformers_model
-from decausal._masks import Scope
+from decausal._masks import Scope, Window
 from decausal._pattern import format_layers
 from decausal._weights import keep_packed
 
@@ -29,17 +30,19 @@ class Host:
         package: its distribution on PyPI.
         tested: the version that the adapter was run with.
         oldest: the first version that has what the adapter relies on.
-        newest: the first version about which nothing is known.
+        below: the first version about which nothing is known.
     """
 
     name: str
     package: str
     tested: str
     oldest: str
-    newest: str
+    below: str
 
 
-def join(model: nn.Module, unmask: str, scope: Scope | None, host: Host) -> decausal.Handle:
+def join(
+    model: nn.Module, unmask: str, scope: Scope | None, host: Host, *, window: Window = "symmetric"
+) -> decausal.Handle:
     """Unmasks a host's model in place and prints, in every process, one line that proves it.
 
     Args:
@@ -48,10 +51,12 @@ def join(model: nn.Module, unmask: str, scope: Scope | None, host: Host) -> deca
         scope: `"all"` or `"prompt"`; see `decausal.unmask`. None takes `"prompt"` for a model that writes text, and
             `"all"` for one that classifies.
         host: whose run this is.
+        window: see `decausal.unmask`.
 
     Raises:
         UnsupportedModelError: something in this process decides by itself what tokens see, or every token of a model
-            that is trained to write text would see its own answer.
+            that is trained to write text would see its own answer, or a model that classifies is given a scope
+            that is for text.
     """
     warn_untested(host)
     check_attention_code(host)
@@ -63,7 +68,12 @@ def join(model: nn.Module, unmask: str, scope: Scope | None, host: Host) -> deca
             f"in unmasked layers it would read the answer to its right. Choose scope prompt, with which the prompt is "
             f"bidirectional and the answer stays causal, or train a model for token or sequence classification."
         )
-    handle = decausal.unmask(model, unmask, scope=scope)
+    if scope == "prompt" and unmask != "none" and any(hasattr(base, name) for name in HEAD_NAMES):
+        raise UnsupportedModelError(
+            f'{host.name}: scope="prompt" with {type(base).__name__}, which classifies: there is no answer that its '
+            f"tokens must not see. Leave scope out."
+        )
+    handle = decausal.unmask(model, unmask, scope=scope, window=window)
     keep_packed(model)
     depth = len(find_decoder_stack(model).layers)
     layers = f"layers {format_layers(handle.layers)} of {depth} are" if handle.layers else "no layer is"
@@ -86,10 +96,10 @@ def warn_untested(host: Host) -> None:
         installed = version(host.package)
     except PackageNotFoundError:
         return
-    if not Version(host.oldest) <= Version(installed) < Version(host.newest):
+    if not Version(host.oldest) <= Version(installed) < Version(host.below):
         warnings.warn(
             f"decausal was tested with {host.name} {host.tested}, and its adapter is for >={host.oldest},"
-            f"<{host.newest}; this is {installed}. Hold the finished run against its pattern by `decausal audit`.",
+            f"<{host.below}; this is {installed}. Hold the finished run against its pattern by `decausal audit`.",
             stacklevel=3,
         )
 

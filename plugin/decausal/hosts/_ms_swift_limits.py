@@ -7,33 +7,41 @@ from decausal._errors import UnsupportedModelError
 from decausal.hosts._join import say
 
 
-def check(args: Any) -> None:
+def refuse_settings(args: Any) -> None:
     """Refuses settings of ms-swift with which the model would be another than is said.
 
     Raises:
         UnsupportedModelError: names the setting and the way out.
     """
-    for name, is_refused, reason in _REFUSED:
+    for name, is_refused, reason in REFUSED:
         value = getattr(args, name, None)
         if is_refused(value):
             raise UnsupportedModelError(f"ms-swift: {name}={value}: {reason}")
+
+
+def keep_prompt_labels(args: Any) -> None:
+    """Switches off what ms-swift switches on by itself: to cut off the labels by which the prompt is known.
+
+    Raises:
+        UnsupportedModelError: it was asked for.
+    """
     training: Any = getattr(args, "training_args", None)
-    if hasattr(training, "use_logits_to_keep") and args.task_type == "causal_lm":
-        if training.use_logits_to_keep:
-            raise UnsupportedModelError(
-                "ms-swift: use_logits_to_keep=True cuts the labels of the prompt off, by which it is known; leave "
-                "it out."
-            )
-        if training.use_logits_to_keep is None:
-            training.use_logits_to_keep = False
-            say("use_logits_to_keep is off, since the prompt is known by its labels")
+    if not hasattr(training, "use_logits_to_keep") or args.task_type != "causal_lm":
+        return
+    if training.use_logits_to_keep:
+        raise UnsupportedModelError(
+            "ms-swift: use_logits_to_keep=True cuts the labels of the prompt off, by which it is known; leave it out."
+        )
+    if training.use_logits_to_keep is None:
+        training.use_logits_to_keep = False
+        say("use_logits_to_keep is off, since the prompt is known by its labels")
 
 
-_REFUSED: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
+REFUSED: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
     (
         "sequence_parallel_size",
         lambda size: (size or 1) > 1,
-        "each row is split over processes, whose attention masks it causally by itself; set it to 1.",
+        "it splits each row over processes, whose attention is causal by itself; set it to 1.",
     ),
     ("packing", bool, "ms-swift packs for flash attention only, which takes no mask; set it to false."),
     ("padding_free", bool, "it needs flash attention in ms-swift, which takes no mask; set it to false."),

@@ -15,11 +15,15 @@ from decausal._errors import UnsupportedModelError
 from decausal._masks import Scope
 from decausal._pattern import LayerPattern
 from decausal.hosts._axolotl_yaml import alignment_of, fit_tagging, is_tagging
-from decausal.hosts._join import Host, join, say
-from decausal.hosts._seams import Wanted, join_process
+from decausal.hosts._follow import join_loaded
+from decausal.hosts._join import Host, say
+from decausal.hosts._seams import join_process
+from decausal.hosts._wanted import Wanted
 from decausal.tagging.model import record_of_tagging
 
-HOST = Host("Axolotl", "axolotl", tested="0.19.0", oldest="0.19.0", newest="0.20")
+HOST = Host("Axolotl", "axolotl", tested="0.19.0", oldest="0.19.0", below="0.20")
+_JOINED = ("peft.peft_model", "accelerate.accelerator", "transformers.trainer")
+"""The modules of which Axolotl has no hook for what is loaded, prepared and gone on from."""
 
 
 class DecausalBlock(BaseModel):
@@ -86,7 +90,7 @@ class DecausalPlugin(BasePlugin):  # type: ignore[misc]
                 say(f"Axolotl: {change}")
         if self._undo is None:
             unmask, scope = cfg["decausal"].get("unmask"), cfg["decausal"].get("scope")
-            self._undo = join_process(Wanted(unmask, scope, HOST), ("peft.peft_model", "accelerate.accelerator"))
+            self._undo = join_process(Wanted(unmask, scope, HOST), _JOINED)
 
     def get_input_args(self) -> str:
         """Where Axolotl finds our key."""
@@ -108,7 +112,7 @@ class DecausalPlugin(BasePlugin):  # type: ignore[misc]
                 f"to 1."
             )
         block = DecausalBlock(**cfg.decausal)
-        join(model, block.unmask, block.scope, HOST)
+        join_loaded(model, Wanted(block.unmask, block.scope, HOST))
         if is_tagging(cfg):
             _make_tagger(model, cfg, block)
 

@@ -3,45 +3,51 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias, get_args
+from typing import Any, Final
 
+from transformers import TrainerCallback
+
+from decausal._attach import unmasked_layers
+from decausal._checkpoint import record_beside
 from decausal._errors import CheckpointError, UnsupportedModelError
-from decausal._masks import Scope
-from decausal._pattern import LayerPattern
 from decausal.hosts._join import BANNER, Host, say
-from decausal.hosts._llamafactory import EXAMPLE, LAUNCH, Proof, check, record_of
-from decausal.hosts._seams import Wanted, join_process
+from decausal.hosts._llamafactory_limits import LAUNCH, refuse_settings
+from decausal.hosts._seams import join_process
+from decausal.hosts._wanted import Wanted
 
-HOST: Final = Host("LLaMA-Factory", "llamafactory", tested="0.9.5", oldest="0.9.5", newest="0.9.6")
-Run: TypeAlias = Callable[[dict[str, Any], Wanted], None]
+HOST: Final = Host("LLaMA-Factory", "llamafactory", tested="0.9.5", oldest="0.9.5", below="0.9.6")
 _KEY: Final = "decausal"
+_EXAMPLE: Final = 'decausal: {unmask: "0011"}'
 _USAGE: Final = "usage: python -m decausal.hosts.llamafactory [train | export] CONFIG.yaml [key=value ...]"
 
 
 def main() -> None:
-    """Runs a command of LLaMA-Factory, and first stops with one message where it could not be joined."""
+    """Runs a command of LLaMA-Factory in this process, which is joined until it ends, or stops with one message."""
     words = sys.argv[1:]
-    command = words.pop(0) if words and not words[0].endswith((".yaml", ".yml", ".json")) else "train"
-    if command not in _COMMANDS or not words:
+    command = words.pop(0) if words and not words[0].endswith((".yaml", ".yml")) else "train"
+    if command not in ("train", "export") or not words:
         raise SystemExit(
             f"{_USAGE}\nTo chat, export the model or take its adapter, and generate by decausal.load: LLaMA-Factory "
             f"gives the turns of a conversation as one prompt, in which earlier answers would see what follows them."
         )
     try:
+        _check_installed()
         config = read(Path(words[0]), words[1:])
         wanted = take_block(config, is_needed=command == "train" and bool(config.get("do_train")))
-        check(config, os.environ)
-        run = _COMMANDS[command]()
+        refuse_settings(config, os.environ)
+        join_process(wanted)
     except (ValueError, TypeError, OSError, ImportError) as error:
         raise SystemExit(f"{BANNER}error: {error}") from None
-    join_process(wanted)
-    run(config, wanted)
+    if command == "train":
+        _train(config, wanted)
+    else:
+        _export(config, wanted)
 
 
 def read(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """A configuration and `key=value` over it, merged as LLaMA-Factory merges them; JSON too, which it cannot read."""
+    """A configuration and `key=value` over it, merged as LLaMA-Factory merges them."""
     from omegaconf import OmegaConf
 
     # What comes from a shell is text; OmegaConf would take 0011 for a number.
@@ -67,40 +73,56 @@ def take_block(config: dict[str, Any], is_needed: bool) -> Wanted:
     if block is None and not is_needed:
         return Wanted(None, None, HOST)
     if block is None:
-        raise ValueError(f"the configuration has no block that says what to unmask: add {EXAMPLE}")
+        raise ValueError(f"the configuration has no block that says what to unmask: add {_EXAMPLE}")
     if not isinstance(block, Mapping) or not {"unmask"} <= block.keys() <= {"unmask", "scope"}:
-        raise ValueError(f"{_KEY}: {block!r}: unmask has to be there, scope may be, and nothing else, as in {EXAMPLE}")
-    scope: Scope | None = block.get("scope")
-    if scope not in (None, *get_args(Scope)):
-        raise ValueError(f"{_KEY}: scope={scope!r}: write {' or '.join(get_args(Scope))}, or leave it out.")
-    return Wanted(str(LayerPattern.parse(block["unmask"])), scope, HOST)
+        raise ValueError(f"{_KEY}: {block!r}: unmask has to be there, scope may be, and nothing else, as in {_EXAMPLE}")
+    return Wanted(block["unmask"], block.get("scope"), HOST)
 
 
-def _train() -> Run:
+class RefuseCausal(TrainerCallback):
+    """Looks, in LLaMA-Factory's own trainer, at the model that it has got, whether it is to train or to predict."""
+
+    def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Refuses a model of which no layer is unmasked.
+
+        Raises:
+            UnsupportedModelError: names its class, and the line to add.
+        """
+        if not unmasked_layers(kwargs["model"]):
+            raise UnsupportedModelError(
+                f"no layer of {type(kwargs['model']).__name__} is unmasked: nothing it was loaded from records a "
+                f"pattern, or it was not loaded by from_pretrained (train_from_scratch). Add {_EXAMPLE} to the "
+                f"configuration."
+            )
+
+
+def _check_installed() -> None:
+    try:
+        import llamafactory  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ImportError(f"LLaMA-Factory is not installed: pip install {HOST.package}=={HOST.tested}") from error
+
+
+def _train(config: dict[str, Any], wanted: Wanted) -> None:
     from llamafactory.extras.misc import get_device_count
     from llamafactory.train.tuner import run_exp
 
     if get_device_count() > 1 and "RANK" not in os.environ:
-        raise UnsupportedModelError(f"{get_device_count()} devices are visible, and this is one process. {LAUNCH}")
-    return lambda config, wanted: run_exp(args=config, callbacks=[Proof(wanted)])
+        raise SystemExit(f"{BANNER}error: {get_device_count()} devices are visible, and this is one process. {LAUNCH}")
+    run_exp(args=config, callbacks=[] if wanted.unmask == "none" else [RefuseCausal()])
 
 
-def _export() -> Run:
+def _export(config: dict[str, Any], wanted: Wanted) -> None:
     from llamafactory.train.tuner import export_model
 
-    def export(config: dict[str, Any], wanted: Wanted) -> None:
-        export_model(args=config)
-        if wanted.unmask != "none" and record_of(config["export_dir"]) is None:
-            raise CheckpointError(
-                f"{config['export_dir']} is causal: nothing that it was made from records a pattern. Export it by "
-                f"llamafactory-cli, or add {EXAMPLE} to the configuration."
-            )
-        say(f"{config['export_dir']} records its pattern: by decausal.load it is unmasked, by anything else causal")
+    export_model(args=config)
+    if wanted.unmask != "none" and record_beside(config["export_dir"]) is None:
+        raise CheckpointError(
+            f"{config['export_dir']} is causal: nothing that it was made from records a pattern. Export it by "
+            f"llamafactory-cli, or add {_EXAMPLE} to the configuration."
+        )
+    say(f"{config['export_dir']} records its pattern: by decausal.load it is unmasked, by anything else causal")
 
-    return export
-
-
-_COMMANDS: Final = {"train": _train, "export": _export}
 
 if __name__ == "__main__":
     main()

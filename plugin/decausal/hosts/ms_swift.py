@@ -3,30 +3,31 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Final, cast, get_args
-
-from transformers import PreTrainedConfig
+from typing import Any, Final, cast
 
 from decausal._attach import RECORD, unmasked_layers
+from decausal._checkpoint import record_beside
 from decausal._errors import UnsupportedModelError
 from decausal._layers import transformers_model
 from decausal._masks import Scope
 from decausal._pattern import LayerPattern
+from decausal.hosts._follow import follow_record
 from decausal.hosts._join import Host
-from decausal.hosts._ms_swift_limits import check
-from decausal.hosts._seams import VARIABLE, Wanted, _follow, join_process, replacement
+from decausal.hosts._ms_swift_limits import keep_prompt_labels, refuse_settings
+from decausal.hosts._seams import RUN_VARIABLE, join_process, replacement
+from decausal.hosts._wanted import Wanted
 
-HOST: Final = Host("ms-swift", "ms-swift", tested="4.6.0", oldest="4.6.0", newest="4.7")
+HOST: Final = Host("ms-swift", "ms-swift", tested="4.6.0", oldest="4.6.0", below="4.7")
 UNMASK: Final = "DECAUSAL_UNMASK"
 SCOPE: Final = "DECAUSAL_SCOPE"
+"""Environment variables, since ENV is all that a YAML of ms-swift has for an external plugin."""
 
 
 @cache
 def join_swift() -> None:
-    """Joins this process of ms-swift, the first time that it is called.
+    """Joins this process of ms-swift until it ends, the first time that it is called.
 
     Raises:
         ValueError: the variables say nothing that can be done; see `read_wanted`.
@@ -43,7 +44,7 @@ def join_swift() -> None:
     join_process(wanted)
     for owner, name, seam in (
         (BaseArguments, "get_model_processor", partial(load_model, wanted)),
-        (TransformersEngine, "_infer", answer),
+        (TransformersEngine, "_infer", refuse_earlier_answers),
     ):
         setattr(owner, name, replacement(owner.__dict__[name], seam))
 
@@ -55,14 +56,15 @@ def read_wanted(environment: Mapping[str, str]) -> Wanted:
         ValueError: a variable of ours is unknown, or its value is.
         TypeError: the YAML has the pattern without quotes, which makes another pattern of it.
     """
-    unknown = [name for name in environment if name.startswith("DECAUSAL_") and name not in (UNMASK, SCOPE, VARIABLE)]
+    known = (UNMASK, SCOPE, RUN_VARIABLE)
+    unknown = [name for name in environment if name.startswith("DECAUSAL_") and name not in known]
     if unknown:
         raise ValueError(
             f"{', '.join(unknown)}: there is no such variable; those of decausal are {UNMASK} and {SCOPE}."
         )
     unmask, scope = environment.get(UNMASK), environment.get(SCOPE)
-    if scope is not None and (unmask is None or scope not in get_args(Scope)):
-        raise ValueError(f'{SCOPE}="{scope}": it is "all" or "prompt", and stands beside {UNMASK}.')
+    if scope is not None and unmask is None:
+        raise ValueError(f'{SCOPE}="{scope}" says nothing without {UNMASK}: set both, or neither.')
     if unmask is not None:
         LayerPattern.parse(_as_written(unmask, environment))
     return Wanted(unmask, cast(Scope | None, scope), HOST)
@@ -71,23 +73,23 @@ def read_wanted(environment: Mapping[str, str]) -> Wanted:
 def load_model(wanted: Wanted, original: Callable[..., Any], args: Any, **kwargs: Any) -> Any:
     """`BaseArguments.get_model_processor`, through which every command loads: the model is unmasked, or the run ends.
 
-    `PreTrainedModel.from_pretrained` has done so already by what is wanted or what the model records; what is left is
-    the record of an adapter, or of a checkpoint that the trainer will read.
+    `PreTrainedModel.from_pretrained` has done so already by what is wanted or what the model records; what is left are
+    the adapters that it will get, without which nothing may say what to unmask.
 
     Raises:
         UnsupportedModelError: the run cannot be exact.
         CheckpointError: the checkpoint records something else than is wanted.
         ValueError: nothing says what to unmask.
     """
-    check(args)
+    refuse_settings(args)
+    keep_prompt_labels(args)
     model, processor = original(args, **kwargs)
     if model is None:
         return model, processor
-    for place in filter(None, [getattr(args, "resume_from_checkpoint", None), *args.adapters]):
-        with suppress(OSError):  # plain PEFT saves no configuration beside an adapter
-            record = PreTrainedConfig.get_config_dict(place)[0].get(RECORD)
-            if record is not None:
-                _follow(model, record, str(place), wanted)
+    for adapter in args.adapters:
+        record = record_beside(adapter)
+        if record is not None:
+            follow_record(model, record, adapter, wanted)
     if wanted.unmask is None and not unmasked_layers(model):
         raise ValueError(
             f"external_plugins lists the plugin of decausal, and nothing says what to unmask: {UNMASK} is not set, and "
@@ -97,7 +99,9 @@ def load_model(wanted: Wanted, original: Callable[..., Any], args: Any, **kwargs
     return model, processor
 
 
-def answer(original: Callable[..., Any], engine: Any, infer_requests: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
+def refuse_earlier_answers(
+    original: Callable[..., Any], engine: Any, infer_requests: Sequence[Any], *args: Any, **kwargs: Any
+) -> Any:
     """`TransformersEngine._infer`: all that is given is one prompt, which it must have been in training too.
 
     Raises:

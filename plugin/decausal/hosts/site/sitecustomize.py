@@ -17,6 +17,7 @@ from typing import Any
 _CHANGED = {
     "transformers.modeling_utils": ("PreTrainedModel.from_pretrained",),
     "transformers.integrations.peft": ("PeftAdapterMixin.load_adapter",),
+    "transformers.trainer": ("Trainer.train",),
     "peft.peft_model": ("PeftModel.load_adapter", "PeftModel.save_pretrained"),
     "accelerate.accelerator": ("Accelerator.prepare",),
 }
@@ -56,9 +57,10 @@ def _deferred(module: str, name: str, function: Callable[..., Any]) -> Callable[
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         from decausal.hosts import _seams
+        from decausal.hosts._wanted import Wanted
 
-        wanted = _seams.Wanted.from_json(os.environ[_seams.VARIABLE])
-        return _seams.OF[module][name](wanted, function, *args, **kwargs)
+        wanted = Wanted.from_json(os.environ[_seams.RUN_VARIABLE])
+        return _seams.SEAMS[module][name](wanted, function, *args, **kwargs)
 
     return call
 

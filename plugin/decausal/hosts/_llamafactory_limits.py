@@ -1,25 +1,16 @@
-"""The checks on a run of LLaMA-Factory: whatever it is asked for, no chosen layer stays causal without a word."""
+"""What LLaMA-Factory offers and an unmasked model cannot take: settings and variables that are refused."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Final
 
-from torch import nn
-from transformers import PreTrainedConfig, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
-
-from decausal._attach import RECORD, unmasked_layers
-from decausal._errors import CheckpointError, UnsupportedModelError
-from decausal.hosts._seams import Wanted, _follow
-
-EXAMPLE: Final = 'decausal: {unmask: "0011", scope: prompt}'
+from decausal._errors import UnsupportedModelError
 
 LAUNCH: Final = (
     "Start the processes yourself: accelerate launch [--config_file FILE] -m decausal.hosts.llamafactory CONFIG.yaml"
 )
 
 
-def check(config: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+def refuse_settings(config: Mapping[str, Any], environment: Mapping[str, str]) -> None:
     """Refuses settings, and environment variables, of LLaMA-Factory 0.9.5 with which our part would be left out.
 
     Raises:
@@ -35,38 +26,6 @@ def check(config: Mapping[str, Any], environment: Mapping[str, str]) -> None:
         is_launched = name == "FORCE_TORCHRUN" and "RANK" in environment
         if environment.get(name, "0").lower() in ("true", "y", "1") and not is_launched:
             raise UnsupportedModelError(f"{name}={environment[name]} in the environment: {reason}")
-
-
-class Proof(TrainerCallback):
-    """Looks, in LLaMA-Factory's own trainer, at the model that it has got and the checkpoint that it goes on from."""
-
-    def __init__(self, wanted: Wanted) -> None:
-        self.wanted = wanted
-
-    def on_init_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """Refuses a causal model, and a checkpoint that was trained otherwise."""
-        model: nn.Module = kwargs["model"]
-        if self.wanted.unmask == "none":
-            return
-        if not unmasked_layers(model):
-            raise UnsupportedModelError(
-                f"no layer of {type(model).__name__} is unmasked: nothing it was loaded from records a pattern, or it "
-                f"was not loaded by from_pretrained (train_from_scratch). Add {EXAMPLE} to the configuration."
-            )
-        place: Any = args.resume_from_checkpoint
-        place = get_last_checkpoint(str(args.output_dir)) if place is True else place
-        if place:
-            record = record_of(place)
-            if record is None:
-                raise CheckpointError(f"{place} was trained causal: it records no pattern. Choose another output_dir.")
-            _follow(model, record, str(place), self.wanted)
-
-
-def record_of(place: str) -> Any:
-    """The pattern that a saved directory records; None where it records none."""
-    with suppress(OSError):  # LLaMA-Factory alone saves no configuration beside an adapter
-        return PreTrainedConfig.get_config_dict(place)[0].get(RECORD)
-    return None
 
 
 _LOSS_OUTSIDE: Final = (
