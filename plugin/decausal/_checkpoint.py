@@ -15,7 +15,7 @@ from transformers.utils.hub import cached_file
 from ._attach import RECORD, unmask
 from ._classifier import cast_head_input, token_classification_class
 from ._errors import CheckpointError, UnsupportedModelError
-from ._layers import encoder_message, is_encoder, num_decoder_layers
+from ._layers import encoder_message, is_encoder, num_decoder_layers, transformers_model
 from ._masks import Scope, Window
 from ._pattern import LayerPattern
 from ._tokenizer import load_tokenizer, read_tokenizer
@@ -53,10 +53,21 @@ def load(
         UnsupportedModelError: the pattern cannot be applied to this model here.
     """
     directory = Path(path)
+    options = {"device_map": device_map, "dtype": dtype, **kwargs}
+    model = load_model(directory, base_model=base_model, quantized=quantized, **options)
+    source: str | Path = directory
+    if (directory / ADAPTER_CONFIG).is_file() and not any(directory.glob("tokenizer*")):
+        # ms-swift saves no tokenizer beside an adapter, which leaves that of the base model as it is.
+        source = base_model or _base_of(directory)[0]
+    return model, _load_tokenizer(source, getattr(transformers_model(model).config, RECORD))
+
+
+def load_model(directory: Path, *, base_model: str | None = None, quantized: bool = True, **options: Any) -> Any:
+    """What `load` loads, without a tokenizer, which may not be there; takes its arguments, and raises its errors."""
     config = _read_config(directory)
     record = read_record(config, directory)
     is_adapter = (directory / ADAPTER_CONFIG).is_file()
-    options = {"device_map": device_map, "dtype": dtype, "use_safetensors": True, **kwargs}
+    options = {"dtype": None, "use_safetensors": True, **options}
     if is_adapter and (quantization := take_quantization(config)) is not None and quantized:
         options["quantization_config"] = quantization
     check_weights(directory)
@@ -70,10 +81,7 @@ def load(
     unmask(base, record["unmask"], scope=record["scope"], window=record["window"])
     setattr(base.config, RECORD, record)
     cast_head_input(base)
-    model = _load_adapter(base, directory) if is_adapter else base
-    # ms-swift saves no tokenizer beside an adapter, which leaves that of the base model as it is.
-    lacks_tokenizer = is_adapter and not any(directory.glob("tokenizer*"))
-    return model.eval(), _load_tokenizer(source if lacks_tokenizer else directory, record)
+    return (_load_adapter(base, directory) if is_adapter else base).eval()
 
 
 def read_record(config: PreTrainedConfig, directory: Path) -> dict[str, Any]:

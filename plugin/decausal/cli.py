@@ -262,12 +262,12 @@ def _model_to_audit(path: str, unmask: str | None, attn_implementation: str | No
     from transformers import AutoModel
 
     import decausal
-    from decausal._checkpoint import record_beside
+    from decausal._checkpoint import load_model, record_beside
     from decausal._weights import check_place, check_weights
 
     check_place(path)
     if Path(path).is_dir() and record_beside(path) is not None:
-        loaded: nn.Module = decausal.load(path, attn_implementation=attn_implementation, device_map=_device_map())[0]
+        loaded: nn.Module = load_model(Path(path), attn_implementation=attn_implementation, device_map=_device_map())
         return loaded
     if (Path(path) / "adapter_config.json").is_file():
         raise ValueError(

@@ -41,6 +41,12 @@ def test_a_model_that_writes_text_is_joined_for_its_prompts_only(llama):
     assert join(model, "0011", "prompt", HOST).layers == (2, 3)
 
 
+def test_a_model_that_classifies_has_no_prompt(classifier):
+    with pytest.raises(decausal.UnsupportedModelError, match='scope="prompt" with LlamaForTokenClassification'):
+        join(classifier, "0011", "prompt", HOST)
+    assert decausal.unmasked_layers(classifier) == ()
+
+
 @pytest.mark.parametrize("module", ["unsloth", "ring_flash_attn", "sageattention", "megatron.core", "torchtune"])
 def test_code_that_replaces_attention_is_refused(classifier, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, sys)

@@ -130,6 +130,12 @@ def test_a_command_that_does_not_exist_is_an_error_with_its_name():
         run(["no-such-program"], "0011", None)
 
 
+def test_a_trl_outside_its_range_is_warned_of(monkeypatch):
+    monkeypatch.setattr("decausal.hosts._join.version", lambda package: {"trl": "1.2.0"}[package])
+    with pytest.warns(UserWarning, match=r"tested with TRL 1\.16\.0.*this is 1\.2\.0"):
+        run(["true"], "0011", None)
+
+
 def test_a_slip_in_the_pattern_is_refused_before_anything_runs(tmp_path):
     with pytest.raises(ValueError, match="0012"):
         run(["touch", str(tmp_path / "ran")], "0012", None)

@@ -276,6 +276,13 @@ def test_the_command_line_audits_a_saved_run(checkpoint):
     assert "audit passed" in result.output
 
 
+def test_an_audit_needs_no_tokenizer(checkpoint, tmp_path):
+    bare = shutil.copytree(checkpoint, tmp_path / "bare")
+    for file in bare.glob("tokenizer*"):
+        file.unlink()
+    assert CliRunner().invoke(app, ["audit", str(bare)]).exit_code == 0
+
+
 def test_a_table_that_is_no_terminals_is_never_cut(checkpoint):
     output = CliRunner().invoke(app, ["audit", str(checkpoint)]).output
     assert output.count("LlamaAttention") == 4
