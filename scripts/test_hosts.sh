@@ -11,8 +11,8 @@ cd "$(dirname "$0")/.."
 
 declare -A packages=(
   [axolotl]="axolotl==0.19.0"
-  [llamafactory]="llamafactory==0.9.5"
-  [ms-swift]="ms-swift==4.6.0"
+  [llamafactory]="llamafactory==0.9.5 bitsandbytes==0.50.2"
+  [ms-swift]="ms-swift==4.6.0 bitsandbytes==0.50.2"
   [trl]="trl==1.16.0 transformers==5.23.0 peft==0.21.2 accelerate==1.15.0 bitsandbytes==0.50.2 gguf"
 )
 declare -A extras=([axolotl]="[train]" [llamafactory]="" [ms-swift]="" [trl]="[train]") # what a user of it installs
@@ -20,8 +20,7 @@ declare -A extras=([axolotl]="[train]" [llamafactory]="" [ms-swift]="" [trl]="[t
 make_environment() { # host
   local python=.hosts/$1/bin/python
   [ -e "$python" ] || "${PYTHON:-python3}" -m venv ".hosts/$1"
-  [ ! -e ".hosts/$1/ready" ] || return 0
-  # Without an NVIDIA driver the CUDA libraries of the default torch would be gigabytes for nothing.
+  [ "$(cat ".hosts/$1/ready" 2>/dev/null)" != "${packages[$1]}" ] || return 0
   "$python" -m pip install --quiet torch==2.13.0
   # shellcheck disable=SC2086
   "$python" -m pip install --quiet torch==2.13.0 ${packages[$1]} pytest==9.2.0 pytest-timeout
@@ -30,11 +29,13 @@ make_environment() { # host
     "$python" -m pip uninstall --quiet --yes torchvision torchaudio
     touch "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torchaudio.py"
   fi
-  touch ".hosts/$1/ready"
+  echo "${packages[$1]}" >".hosts/$1/ready"
 }
 
-make_environment trl
-[ -e models/smollm2-135m/model.safetensors ] || .hosts/trl/bin/python scripts/prepare_smollm2.py models/smollm2-135m
+if [ ! -e models/smollm2-135m/model.safetensors ]; then
+  make_environment trl
+  .hosts/trl/bin/python scripts/prepare_smollm2.py models/smollm2-135m
+fi
 for host in "$@"; do
   echo "== $host"
   started=$SECONDS
