@@ -7,6 +7,7 @@ of the untouched model.
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +17,18 @@ from transformers import PreTrainedModel
 import decausal
 from decausal._hooks import replaying
 from oracles import record, sees
-from verdicts import LEFT_PADDED, NEAR, NUM_ROWS, NUM_TOKENS, PACKED, RIGHT_PADDED, Batch, _accepted, _inputs, _pattern
+from verdicts import (
+    LEFT_PADDED,
+    NEAR,
+    NUM_ROWS,
+    NUM_TOKENS,
+    PACKED,
+    RIGHT_PADDED,
+    Batch,
+    accepted_layers,
+    inputs_of,
+    pattern_of,
+)
 from zoo import NARROW_WINDOW, NUM_LAYERS, VOCAB_SIZE, build, decoder_layers, layer_kinds
 
 BOUND = 5e-5
@@ -35,27 +47,43 @@ _REAL[1, :3] = 0
 _NUM_PROMPT, _NUM_STEPS = 9, 3
 
 
-def judge_prompts(model_type: str, attn_implementation: str) -> str:
-    """`"exact"`; `"refused: ..."`; or `"host: ..."`, which steps the untouched model decodes otherwise.
+@dataclass(frozen=True)
+class PromptVerdict:
+    """The outcome for one model type under one attention implementation.
+
+    Attributes:
+        reason: why every layer is refused; empty where any can be opened.
+        packing: what packed rows do: `"exact"`, `"refused"` or `"takes no positions"`; empty where no layer is open.
+        host_differs: the decodings in which the untouched model already differs from its own full forward, or fails;
+            in all others the unmasked one is exact.
+    """
+
+    reason: str = ""
+    packing: str = ""
+    host_differs: tuple[str, ...] = ()
+
+
+def judge_prompts(model_type: str, attn_implementation: str) -> PromptVerdict:
+    """The verdict on one model type.
 
     Raises:
-        AssertionError: it is none of these.
+        AssertionError: a layer is neither exact nor refused, or decoding is less exact than the untouched model's.
     """
     model = _build(model_type, attn_implementation)
-    chosen, reason = _accepted(model)
+    chosen, reason = accepted_layers(model)
     if not chosen:
-        return f"refused: {reason}"
+        return PromptVerdict(reason)
     where = f"{model_type}, {attn_implementation}"
-    for batch in (LEFT_PADDED, RIGHT_PADDED, PACKED):
-        _check_layers(model, chosen, batch, f"{where}, {batch.name}")
+    for batch in (LEFT_PADDED, RIGHT_PADDED):
+        _check_layers(model, chosen, batch, where)
+    packing = _check_packed(model, chosen, where)
     host = {name: _host_error(decode, model) for name, decode in _DECODINGS.items()}
-    exact = [name for name, error in host.items() if error < BOUND]
-    with decausal.unmask(model, _pattern(chosen), scope="prompt") as handle:
-        for name in exact:
+    differs = tuple(name for name, error in host.items() if error >= BOUND)
+    with decausal.unmask(model, pattern_of(chosen), scope="prompt") as handle:
+        for name in host.keys() - set(differs):
             error = _DECODINGS[name](model, handle)
             assert error < BOUND, f"{where}, {name}: off by {error}, where the untouched model is by {host[name]}"
-    inexact = [name for name in _DECODINGS if name not in exact]
-    return f"host: {', '.join(inexact)}" if inexact else "exact"
+    return PromptVerdict(packing=packing, host_differs=differs)
 
 
 def _build(model_type: str, attn_implementation: str) -> PreTrainedModel:
@@ -68,18 +96,23 @@ def _build(model_type: str, attn_implementation: str) -> PreTrainedModel:
         return build(model_type, "eager", window=NARROW_WINDOW)
 
 
+def _check_packed(model: PreTrainedModel, chosen: tuple[int, ...], where: str) -> str:
+    if "position_ids" not in inspect.signature(type(model).forward).parameters:
+        return "takes no positions"
+    try:
+        _check_layers(model, chosen, PACKED, where)
+    except decausal.UnsupportedModelError:
+        return "refused"
+    return "exact"
+
+
 def _check_layers(model: PreTrainedModel, chosen: tuple[int, ...], batch: Batch, where: str) -> None:
     """A chosen layer sees what it saw, and what lies to the right in the same prompt; the others what they saw."""
-    if batch is PACKED and "position_ids" not in inspect.signature(type(model).forward).parameters:
-        return
-    layers, inputs, kinds = decoder_layers(model), _inputs(batch), layer_kinds(model)
+    where = f"{where}, {batch.name}"
+    layers, inputs, kinds = decoder_layers(model), inputs_of(batch), layer_kinds(model)
     host = {layer: sees(call, NUM_ROWS, NUM_TOKENS) for layer, call in record(model, layers, **inputs).items()}
-    with decausal.unmask(model, _pattern(chosen), scope="prompt"), replaying(model):
-        try:
-            calls = record(model, layers, prompt_mask=PROMPTS, **inputs)
-        except decausal.UnsupportedModelError:
-            assert batch is PACKED, f"{where}: refused"
-            return
+    with decausal.unmask(model, pattern_of(chosen), scope="prompt"), replaying(model):
+        calls = record(model, layers, prompt_mask=PROMPTS, **inputs)
         seen = {layer: sees(call, NUM_ROWS, NUM_TOKENS) for layer, call in calls.items()}
     for layer in seen.keys() - set(chosen):
         assert torch.equal(seen[layer], host[layer]), f"{where}: layer {layer} changed as well"

@@ -113,6 +113,28 @@ def test_a_cache_that_was_filled_while_paused_is_refused(prefix_lm):
         model.generate(IDS[:, :10], past_key_values=cache, **SETTINGS)
 
 
+def test_a_cache_that_was_refused_is_refused_again(prefix_lm):
+    model, handle = prefix_lm()
+    cache = DynamicCache()
+    with handle.paused():
+        model(IDS[:, :9], past_key_values=cache)
+    with handle.prompt(torch.ones(1, 9)):
+        for _ in range(2):
+            with pytest.raises(REFUSED, match="9 tokens in the cache were not computed"):
+                model(IDS[:, 9:10], past_key_values=cache)
+
+
+def test_a_cache_is_held_against_the_prompts_again_when_more_was_put_into_it(prefix_lm):
+    model, handle = prefix_lm()
+    cache = DynamicCache()
+    with handle.prompt(torch.ones(1, 9)):
+        model(IDS[:, :9], past_key_values=cache)
+        model(IDS[:, 9:10], past_key_values=cache)
+        model(IDS[:, 10:13], prompt_mask=torch.ones(1, 3), past_key_values=cache)
+        with pytest.raises(REFUSED, match="of 3 tokens in the cache"):
+            model(IDS[:, 13:14], past_key_values=cache)
+
+
 def test_a_cache_that_was_filled_with_other_prompts_is_refused(prefix_lm):
     model, handle = prefix_lm()
     cache = DynamicCache()

@@ -4,7 +4,6 @@
 """
 
 import argparse
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -16,14 +15,9 @@ import decausal
 from decausal import _hooks
 from support_table import PATH, Table, row
 from verdicts import judge
-from zoo import ENCODERS, MODEL_TYPES, build
+from zoo import ENCODERS, MODEL_TYPES, PROMISED, build
 
-_PROMISED = """
-    llama mistral ministral ministral3 mixtral qwen2 qwen2_moe qwen3 qwen3_moe gemma gemma2 gemma3_text gemma3
-    phi phi3 phimoe gpt2 gpt_neox opt falcon bloom mpt gptj starcoder2 olmo olmo2 olmo3 olmoe granite granitemoe
-    cohere cohere2 cohere2_moe smollm3 deepseek_v2 deepseek_v3 glm4 glm4_moe gpt_oss stablelm biogpt
-"""
-PROMISED = tuple(_PROMISED.split())
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 _NO_SMALL_ONE = "no small model of it can be built or run"
 OF_OLDER_VERSIONS = {
@@ -39,15 +33,6 @@ OF_OLDER_VERSIONS = {
     ),
 }
 """Model types that are not judged under some transformers, and why."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    # Models this small run several times faster on one thread.
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(scope="module")

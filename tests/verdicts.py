@@ -96,7 +96,7 @@ def judge(model_type: str, attn_implementation: str) -> Verdict:
     """
     model = build(model_type, attn_implementation)
     where = f"{model_type}, {attn_implementation}"
-    exact, reason = _accepted(model)
+    exact, reason = accepted_layers(model)
     if not exact:
         return Verdict(reason=reason)
     _check_host(model, exact, LEFT_PADDED, where)
@@ -108,12 +108,12 @@ def judge(model_type: str, attn_implementation: str) -> Verdict:
     return Verdict(exact, reason, packing, has_windows)
 
 
-def _accepted(model: PreTrainedModel) -> tuple[tuple[int, ...], str]:
+def accepted_layers(model: PreTrainedModel) -> tuple[tuple[int, ...], str]:
     """The layers that `unmask` accepts one by one, and the message that refused the others."""
     exact, reason = [], ""
     for layer in range(NUM_LAYERS):
         try:
-            decausal.unmask(model, _pattern([layer])).remove()
+            decausal.unmask(model, pattern_of([layer])).remove()
             exact.append(layer)
         except decausal.UnsupportedModelError as error:
             reason = reason or str(error)
@@ -124,7 +124,7 @@ def _accepted(model: PreTrainedModel) -> tuple[tuple[int, ...], str]:
 
 def _check_host(model: PreTrainedModel, layers: tuple[int, ...], batch: Batch, where: str) -> None:
     """The untouched layers are causal, so that unmasking means something."""
-    calls = record(model, decoder_layers(model), **_inputs(batch))
+    calls = record(model, decoder_layers(model), **inputs_of(batch))
     for layer in layers:
         seen = sees(calls[layer], NUM_ROWS, NUM_TOKENS)
         _assert_sees(seen, CAUSAL & batch.visible, batch, f"{where}, {batch.name}, untouched layer {layer}")
@@ -139,13 +139,13 @@ def _check(
 ) -> None:
     """The chosen layers see all they may, the others do what they did, and removing leaves no trace."""
     where = f"{where}, {batch.name}, {chosen} unmasked"
-    inputs = _inputs(batch)
+    inputs = inputs_of(batch)
     layers = decoder_layers(model)
     host_logits = logits(model, **inputs)
     host_calls = record(model, layers, **inputs)
     host_outputs = {layer: call.replay() for layer, call in host_calls.items()}
 
-    handle = decausal.unmask(model, _pattern(chosen))
+    handle = decausal.unmask(model, pattern_of(chosen))
     assert handle.layers == decausal.unmasked_layers(model) == chosen
     calls = record(model, layers, **inputs)
     for layer in chosen:
@@ -166,7 +166,7 @@ def _check_windows(model_type: str, attn_implementation: str, chosen: tuple[int,
     kinds = layer_kinds(model)
     expected: dict[int, Tensor] = {}
     for batch in (LEFT_PADDED, FULL):
-        calls = record(model, decoder_layers(model), **_inputs(batch))
+        calls = record(model, decoder_layers(model), **inputs_of(batch))
         for layer in chosen:
             host = sees(calls[layer], NUM_ROWS, NUM_TOKENS)
             # A convolution inside the layer may reach further to the left than the window.
@@ -179,10 +179,10 @@ def _check_packed(model: PreTrainedModel, chosen: tuple[int, ...], where: str) -
     """In packed rows, an unmasked layer sees its own document only, or the run is refused."""
     if "position_ids" not in inspect.signature(type(model).forward).parameters:
         return "takes no positions"
-    inputs, where = _inputs(PACKED), f"{where}, {PACKED.name}"
+    inputs, where = inputs_of(PACKED), f"{where}, {PACKED.name}"
     host_calls = record(model, decoder_layers(model), **inputs)
     host_sees = {layer: sees(host_calls[layer], NUM_ROWS, NUM_TOKENS) for layer in chosen}
-    with decausal.unmask(model, _pattern(chosen)):
+    with decausal.unmask(model, pattern_of(chosen)):
         try:
             calls = record(model, decoder_layers(model), **inputs)
         except decausal.UnsupportedModelError:
@@ -214,12 +214,14 @@ def _assert_last_token_moves(model: PreTrainedModel, inputs: dict[str, Any], exp
     assert torch.equal(actual & expected, expected), f"{where}: the last token moves\n{actual.int()}"
 
 
-def _inputs(batch: Batch) -> dict[str, Any]:
+def inputs_of(batch: Batch) -> dict[str, Any]:
+    """A model's keyword arguments for a batch: the same random tokens each time, and what the batch says."""
     # Above the numbers of special tokens; padding is 0, which some models go by instead of the mask.
     generator = torch.Generator().manual_seed(0)
     input_ids = torch.randint(10, VOCAB_SIZE - 10, (NUM_ROWS, NUM_TOKENS), generator=generator)
     return {"input_ids": input_ids.masked_fill(~batch.is_real, 0), **batch.inputs}
 
 
-def _pattern(layers: Iterable[int]) -> str:
+def pattern_of(layers: Iterable[int]) -> str:
+    """The pattern that names just these layers."""
     return ",".join(f"{layer}-{layer}" for layer in layers)

@@ -31,6 +31,14 @@ NOT_BUILT: dict[str, str] = {
     "gemma4_unified_assistant": _DRAFTS,
 }
 
+_PROMISED = """
+    llama mistral ministral ministral3 mixtral qwen2 qwen2_moe qwen3 qwen3_moe gemma gemma2 gemma3_text gemma3
+    phi phi3 phimoe gpt2 gpt_neox opt falcon bloom mpt gptj starcoder2 olmo olmo2 olmo3 olmoe granite granitemoe
+    cohere cohere2 cohere2_moe smollm3 deepseek_v2 deepseek_v3 glm4 glm4_moe gpt_oss stablelm biogpt
+"""
+PROMISED = tuple(_PROMISED.split())
+"""The model types of which every layer is to be exact."""
+
 _DEPTHS = (
     *("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
     *("decoder_layers", "num_decoder_layers", "num_blocks"),

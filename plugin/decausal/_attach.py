@@ -33,7 +33,7 @@ from ._layers import (
 )
 from ._masks import Scope, Window
 from ._pattern import LayerPattern, format_layers
-from ._prompt_generation import attach_generate, detach_generate
+from ._prompt_generate import attach_generate, detach_generate
 from ._prompt_guard import PromptGuard, end_prompt_forward
 from ._prompt_hooks import OpenPrompts, check_prompt_kernel
 from ._state import SharedState

@@ -9,10 +9,10 @@ from transformers import PreTrainedModel
 from ._errors import UnsupportedModelError
 from ._hooks import Args, Kwargs, ModelGuard, hooks_of
 from ._layers import DecoderStack, ForwardNames, attention_kernel
-from ._prompt_generation import check_continued, check_whole, is_new, mark, num_cached_tokens, part
+from ._prompt_cache import check_continued, has_agreed, mark, note_agreed, num_cached_tokens
 from ._prompt_hooks import check_prompt_kernel
 from ._prompt_labels import check_has_prompt, check_unseen, prompt_of_labels
-from ._prompts import prompt_spans
+from ._prompts import check_whole, part, prompt_spans
 from ._state import SharedState
 
 _OURS: Final = ("prompt_mask", "completion_mask")
@@ -27,7 +27,7 @@ class PromptGuard(ModelGuard):
         self.takes_token_types = any("token_type_ids" in ForwardNames.of(other).parameters for other in stack.wrappers)
 
     def check(self, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
-        """The call without what only we understand, its prompts remembered."""
+        """Takes prompt_mask and completion_mask out of the call, and notes what is prompt."""
         given = {name: kwargs[name] for name in _OURS if kwargs.get(name) is not None}
         kwargs = {name: value for name, value in kwargs.items() if name not in _OURS}
         if not self.state.active_layers():
@@ -44,7 +44,7 @@ class PromptGuard(ModelGuard):
         if self.is_runner:
             check_prompt_kernel(attention_kernel(self.config), self.model_name)
             self.state.begin()
-            run.spans = prompt_spans(self._prompts_of_forward(args, kwargs))
+            self._begin(args, kwargs)
             args, kwargs = self._own_keys(args, kwargs)
             run.position_ids = self.names.get("position_ids", args, kwargs)
         is_cache_unasked = all(self.names.get(name, args, kwargs) is None for name in (self.names.cache, "use_cache"))
@@ -102,16 +102,27 @@ class PromptGuard(ModelGuard):
     def _num_cached(self, args: Args, kwargs: Kwargs) -> int:
         return num_cached_tokens(self._cache(args, kwargs), self.model_name)
 
-    def _prompts_of_forward(self, args: Args, kwargs: Kwargs) -> Tensor:
-        """Which of the tokens are prompt: bool, `(batch, query_len)`."""
-        run, cache, num_cached = self.state.run, self._cache(args, kwargs), self._num_cached(args, kwargs)
+    def _begin(self, args: Args, kwargs: Kwargs) -> None:
+        """Notes for the layers where the prompts are, and for `end_prompt_forward` what to note on the cache."""
+        run, num_cached = self.state.run, self._num_cached(args, kwargs)
+        length = self._tokens(args, kwargs).shape[1]
+        whole = self._whole_rows(num_cached, length) if run.prompt_mask is None else None
+        num_given = 1 if whole is None else whole.shape[-1]
+        is_decoding = run.prompt_mask is None and length == 1 and num_cached >= num_given
+        prompt_mask = self._prompts_of_forward(whole, is_decoding, args, kwargs)
+        if not torch.compiler.is_compiling():
+            if whole is not None:
+                check_whole(whole, num_cached + length, self.model_name)
+            self._check_cached(prompt_mask, whole, is_decoding, args, kwargs)
+        run.spans = prompt_spans(prompt_mask)
+        run.noted, run.num_cached = None if is_decoding else prompt_mask, num_cached
+
+    def _prompts_of_forward(self, whole: Tensor | None, is_decoding: bool, args: Args, kwargs: Kwargs) -> Tensor:
+        """Which of the tokens are prompt, as told for this forward, or for whole rows: bool, `(batch, query_len)`."""
+        cache, num_cached = self._cache(args, kwargs), self._num_cached(args, kwargs)
         tokens = self._tokens(args, kwargs)
         batch, length = tokens.shape[:2]
-        prompt_mask, whole = run.prompt_mask, None
-        is_decoding = False
-        if prompt_mask is None:
-            whole = self._whole_rows(num_cached, length)
-            is_decoding = length == 1 and num_cached >= (1 if whole is None else whole.shape[-1])
+        prompt_mask = self.state.run.prompt_mask
         if whole is not None:
             prompt_mask = part(whole, batch, length, num_cached)
         elif prompt_mask is None:
@@ -123,16 +134,25 @@ class PromptGuard(ModelGuard):
             raise ValueError(
                 f"the prompt of this forward has shape {tuple(prompt_mask.shape)}, and its tokens ({batch}, {length})."
             )
-        prompt_mask = prompt_mask.to(tokens.device)
-        if not torch.compiler.is_compiling():
-            if whole is not None:
-                check_whole(whole, num_cached + length, self.model_name)
-            if num_cached and (not is_decoding or (whole is not None and is_new(cache, whole))):
-                said = None if whole is None else part(whole, batch, num_cached, 0)
-                real = self.names.get("attention_mask", args, kwargs)
-                check_continued(cache, num_cached, prompt_mask, said, real, self.model_name)
-        run.noted, run.num_cached = None if is_decoding else prompt_mask, num_cached
-        return prompt_mask
+        return prompt_mask.to(tokens.device)
+
+    def _check_cached(
+        self, prompt_mask: Tensor, whole: Tensor | None, is_decoding: bool, args: Args, kwargs: Kwargs
+    ) -> None:
+        """Refuses a cache that cannot be gone on from; while decoding, only until it has agreed with `whole`."""
+        cache, num_cached = self._cache(args, kwargs), self._num_cached(args, kwargs)
+        if not num_cached or (is_decoding and (whole is None or has_agreed(cache, whole))):
+            return
+        check_continued(
+            cache,
+            num_cached,
+            prompts_now=prompt_mask,
+            prompts_before=None if whole is None else part(whole, len(prompt_mask), num_cached, 0),
+            padding_mask=self.names.get("attention_mask", args, kwargs),
+            name=self.model_name,
+        )
+        if whole is not None:
+            note_agreed(cache, whole)
 
     def _whole_rows(self, num_cached: int, length: int) -> Tensor | None:
         """What `Handle.prompt`, or else `generate`, says of whole rows."""

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
+from ._errors import UnsupportedModelError
 from ._masks import document_mask, is_visible, packed_documents
 
 
@@ -26,13 +27,46 @@ def prompt_spans(prompt_mask: Tensor) -> Tensor:
     return (prompt_mask & ~before).cumsum(-1) * prompt_mask
 
 
+def part(whole: Tensor, batch: int, length: int, num_cached: int) -> Tensor:
+    """The part of a mask of whole rows that a forward with a cache computes; what is behind its end is answer.
+
+    Raises:
+        ValueError: the rows of a batch are no multiple of its own.
+    """
+    if batch % len(whole):
+        raise ValueError(f"handle.prompt was given {len(whole)} rows, and {batch} are generated.")
+    found = whole[:, num_cached : num_cached + length]
+    found = torch.nn.functional.pad(found, (0, length - found.shape[-1]))
+    return found.repeat_interleave(batch // len(whole), dim=0)
+
+
+def check_whole(whole: Tensor, end: int, name: str) -> None:
+    """Refuses a forward that ends in the middle of a prompt.
+
+    Raises:
+        UnsupportedModelError: says where.
+    """
+    if whole.shape[-1] > end and (whole[:, end - 1] & whole[:, end]).any():
+        raise UnsupportedModelError(
+            f"{name}: a prompt is split: this forward ends at token {end} of {whole.shape[-1]}, in the middle of a "
+            f"prompt, whose tokens would not see the others (prefill_chunk_size). Give the whole prompt in one forward."
+        )
+
+
+def fit_rows(mask: Tensor, length: int, batch: int) -> Tensor:
+    """A noted mask cut or padded (answers) to a length; for other rows than the noted ones, what any of them was."""
+    mask = mask[:, :length]
+    mask = torch.nn.functional.pad(mask, (0, length - mask.shape[-1]))
+    return mask if len(mask) == batch else mask.any(0, keepdim=True).expand(batch, -1)
+
+
 def open_prompts(mask: Tensor, spans: Tensor, position_ids: Tensor | None = None) -> Tensor:
     """The mask in which the tokens of a prompt also see what lies to their right, as far as the prompt goes.
 
-    A key that saw the query becomes visible if both belong to one prompt P; padding, which does not see itself, stays
-    hidden:
+    A key that saw the query becomes visible if both belong to one prompt P (0: to an answer); padding, which does not
+    see itself, stays hidden:
 
-        open(A)[q, k] = (A[q, k] or A[k, q] and P[q] = P[k]) and A[k, k]
+        open(A)[q, k] = (A[q, k] or A[k, q] and P[q] = P[k] > 0) and A[k, k]
 
     A prompt of two tokens and an answer of two, before and after (rows are queries, columns keys):
 
