@@ -206,6 +206,7 @@ def test_a_copy_generates_on_its_own(prefix_lm, copied):
 def test_generate_is_put_back(prefix_lm, llama):
     model, handle = prefix_lm()
     assert inspect.signature(model.generate) == inspect.signature(LlamaForCausalLM.generate)
+    assert model.generate.__func__ is LlamaForCausalLM.generate
     with handle.paused():
         paused = model.generate(IDS[:, :9], **SETTINGS).sequences
     handle.remove()

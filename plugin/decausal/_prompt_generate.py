@@ -1,6 +1,7 @@
 """A model's `generate` in scope "prompt": notes what it was given, which is the prompt."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,10 +25,16 @@ class PromptedGenerate:
 
     @property
     def __signature__(self) -> inspect.Signature:
-        return inspect.signature(type(self.model).generate)  # type: ignore[attr-defined]
+        return inspect.signature(self.__func__)
+
+    @property
+    def __func__(self) -> Callable[..., Any]:
+        """As the bound method has it: LLaMA-Factory (0.9.5) looks there whose `generate` it is."""
+        generate: Callable[..., Any] = type(self.model).generate  # type: ignore[attr-defined]
+        return generate
 
     def __call__(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
-        generate: Any = type(self.model).generate  # type: ignore[attr-defined]
+        generate = self.__func__
         run = self.state.run
         if not self.state.active_layers() or run.generated is not None:  # the latter: called by a generate of ours
             return generate(self.model, inputs, *args, **kwargs)
