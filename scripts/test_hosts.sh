@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 declare -A packages=(
   [axolotl]="axolotl==0.19.0"
-  [llamafactory]="llamafactory==0.9.5 bitsandbytes==0.50.2"
+  [llamafactory]="llamafactory==0.9.5 bitsandbytes==0.50.2 jieba nltk rouge_chinese" # for its own do_predict
   [ms-swift]="ms-swift==4.6.0 bitsandbytes==0.50.2"
   [trl]="trl==1.16.0 transformers==5.23.0 peft==0.21.2 accelerate==1.15.0 bitsandbytes==0.50.2 gguf"
 )
