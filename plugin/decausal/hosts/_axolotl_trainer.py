@@ -1,34 +1,29 @@
 """Axolotl's trainer for taggers: one mean over all labelled sub-words of a step, and entity F1 at evaluation."""
 
 from collections import Counter
-from functools import partial
 from typing import Any, Final
 
 import datasets
 from axolotl.core.trainers import AxolotlTrainer
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import DataLoader
 from transformers import EvalPrediction
 
 from decausal.hosts._join import say
 from decausal.tagging.metrics import Scores, score
-from decausal.tagging.trainer import best_label, tags_of_words, token_mean_loss
+from decausal.tagging.trainer import TokenMeanTrainer, tags_of_words
 from decausal.tagging.windows import NOT_READ
 
 _OF_SENTENCES: Final = ("word_idx", "sentence_idx", "num_words", "num_zero_token_words", "tags")
 
 
-class AxolotlTaggingTrainer(AxolotlTrainer):  # type: ignore[misc]
+class AxolotlTaggingTrainer(TokenMeanTrainer, AxolotlTrainer):  # type: ignore[misc]
     """Trains and scores a tagger inside Axolotl."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        training = kwargs["args"]
-        kwargs["compute_loss_func"] = partial(token_mean_loss, label_smoothing=training.label_smoothing_factor)
-        kwargs["compute_metrics"] = self._score
-        kwargs["preprocess_logits_for_metrics"] = best_label
+    def __init__(self, **kwargs: Any) -> None:
         if kwargs.get("train_dataset") is not None:  # packing batches every column that there is
             kwargs["train_dataset"] = kwargs["train_dataset"].remove_columns(_OF_SENTENCES)
         self._scored: datasets.Dataset | None = None
-        super().__init__(*args, **kwargs)
+        super().__init__(compute_metrics=self._score, **kwargs)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """As in `Trainer`; remembers what is being scored, of which a model sees some columns only."""
@@ -40,15 +35,10 @@ class AxolotlTaggingTrainer(AxolotlTrainer):  # type: ignore[misc]
             self.args.dataloader_drop_last = drop_last
         return loader
 
-    def _get_eval_sampler(self, eval_dataset: Any = None) -> SequentialSampler | None:
-        # With group_by_length the stock trainer shuffles here too, and words must get their own tags back.
-        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
-
     def _score(self, prediction: EvalPrediction) -> dict[str, float]:
         assert self._scored is not None
         assert len(self._scored) == len(prediction.predictions), "every window is predicted once"
-        id2label = self.accelerator.unwrap_model(self.model).config.id2label
-        return score_windows(self._scored, prediction.predictions, id2label).headline()
+        return score_windows(self._scored, prediction.predictions, self.id2label).headline()
 
 
 def score_windows(windows: datasets.Dataset, predictions: Any, id2label: dict[int, str]) -> Scores:
@@ -68,7 +58,10 @@ def score_windows(windows: datasets.Dataset, predictions: Any, id2label: dict[in
     expected = {sentence: num_words - num_zero for sentence, num_words, num_zero in sizes}
     whole = [sentence for sentence in sorted(expected) if num_read[sentence] == expected[sentence]]
     if len(whole) < len(expected):
-        say(f"warning: {len(expected) - len(whole):,} sentences are not scored, of which some windows are elsewhere")
+        say(
+            f"warning: {len(expected) - len(whole):,} of {len(expected):,} sentences not scored: windows of them are "
+            f"missing (a random val_set_size splits them); give test_datasets"
+        )
     place = {sentence: i for i, sentence in enumerate(whole)}
     rows = [row for row, sentence in enumerate(sentences) if sentence in place]
     features = windows.select(rows).to_dict()

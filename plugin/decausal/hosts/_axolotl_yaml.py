@@ -1,4 +1,4 @@
-"""What a tagger needs in Axolotl's YAML: data that Axolotl can read, and settings that do not break it.
+"""Axolotl's YAML as decausal needs it: our block, no setting that breaks the run, data that Axolotl can read.
 
 Everything happens before Axolotl validates its YAML, since quantisation and data are settled by then.
 """
@@ -6,32 +6,85 @@ Everything happens before Axolotl validates its YAML, since quantisation and dat
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 from typing import Any, Final
 
 import datasets
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from decausal._classifier import HEAD_NAMES
 from decausal._errors import DataError
+from decausal._masks import Scope
+from decausal._pattern import LayerPattern
 from decausal.tagging.data import ReadReport, describe_unknown_tags, read_dataset, read_sentences
+from decausal.tagging.windows import LabelPosition
 
 DATASET_TYPE: Final = "decausal.hosts.axolotl_tagging"
 MODEL_TYPE: Final = "AutoModelForTokenClassification"
 
-_OPTIONS: Final = ("columns", "separator", "file_format")
-_REPAIRS: Final = {
-    "lora_mlp_kernel": (False, "Axolotl's LoRA kernels need a causal LM"),
-    "lora_qkv_kernel": (False, "the same"),
-    "lora_o_kernel": (False, "the same"),
-    "lora_embedding_kernel": (False, "the same"),
+REPAIRS: Final = {
+    "merge_method": ("legacy", "the other way writes the base model's configuration, without the pattern"),
+}
+"""What every YAML of ours needs: the value of a setting, and why."""
+
+_KERNELS: Final = "Axolotl's LoRA kernels need a causal LM"
+TAGGING_REPAIRS: Final = {
+    "lora_mlp_kernel": (False, _KERNELS),
+    "lora_qkv_kernel": (False, _KERNELS),
+    "lora_o_kernel": (False, _KERNELS),
+    "lora_embedding_kernel": (False, _KERNELS),
     "trust_remote_code": (False, f"with it Axolotl ignores model_type: {MODEL_TYPE}"),
     "eval_sample_packing": (False, "entities are counted sentence by sentence"),
     "min_sample_len": (1, "a sentence of one sub-word counts too"),
     "remove_unused_columns": (True, "models take no tags"),
 }
+"""What that of a tagger needs beside."""
+
+TAGGING_REFUSES: Final = (
+    "skip_prepare_dataset",
+    "streaming",
+    "pretraining_dataset",
+    "process_reward_model",
+    "use_eaft",
+)
+
+_OPTIONS: Final = ("columns", "separator", "file_format")
+
+
+class DecausalBlock(BaseModel):
+    """What stands under `decausal:` in the YAML.
+
+    Attributes:
+        unmask: which layers; see `LayerPattern`.
+        scope: `"prompt"` for models that write text, `"all"` for those that classify; by default what fits the model.
+        labels: of a tagger, in the order of their ids; by default those of the training data.
+        stride: of a tagger: overlap of the windows of a long sentence in sub-words; by default a quarter of
+            `sequence_len`.
+        label_position: of a tagger: the sub-word of a word that carries its label.
+        add_prefix_space: of a tagger: whether the language puts spaces between words.
+        tag_scheme: of a tagger: how its training data was read; found from them.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    unmask: str
+    scope: Scope | None = None
+    labels: list[str] | None = None
+    stride: int | None = None
+    label_position: LabelPosition = "first"
+    add_prefix_space: bool = True
+    tag_scheme: str = "auto"
+
+    @field_validator("unmask", mode="before")
+    @classmethod
+    def _is_pattern(cls, value: Any) -> str:
+        try:
+            return str(LayerPattern.parse(value))
+        except TypeError as error:  # 0011 without quotes is a number, which pydantic would call just that
+            raise ValueError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -40,21 +93,20 @@ class Alignment:
 
     max_length: int
     stride: int
-    label_position: str
+    label_position: LabelPosition
     add_prefix_space: bool
     tag_scheme: str
 
 
 def alignment_of(cfg: Any) -> Alignment:
     """What Axolotl's YAML and our block say of it."""
-    block = cfg["decausal"]
-    stride = block.get("stride")
+    block = DecausalBlock(**cfg["decausal"])
     return Alignment(
         max_length=cfg["sequence_len"],
-        stride=cfg["sequence_len"] // 4 if stride is None else stride,
-        label_position=block.get("label_position") or "first",
-        add_prefix_space=block.get("add_prefix_space") is not False,
-        tag_scheme=block.get("tag_scheme") or "auto",
+        stride=cfg["sequence_len"] // 4 if block.stride is None else block.stride,
+        label_position=block.label_position,
+        add_prefix_space=block.add_prefix_space,
+        tag_scheme=block.tag_scheme,
     )
 
 
@@ -63,55 +115,75 @@ def is_tagging(cfg: Any) -> bool:
     return any(entry.get("type") == DATASET_TYPE for entry in _entries(cfg))
 
 
-def fit_tagging(cfg: Any, block: Any) -> Iterator[str]:
+def repair(cfg: Any, settings: Mapping[str, tuple[Any, str]]) -> list[str]:
+    """Changes settings of the YAML in place.
+
+    Args:
+        cfg: as Axolotl has read it, not yet validated.
+        settings: the value of each, and why.
+
+    Returns:
+        What was changed of what the YAML said, a line each.
+    """
+    changes = []
+    for name, (value, reason) in settings.items():
+        if cfg.get(name) not in (None, value):
+            changes.append(f"{name}: {value}, since {reason}")
+        cfg[name] = value
+    return changes
+
+
+def fit_tagging(cfg: Any) -> list[str]:
     """Changes the YAML in place so that it trains a tagger.
 
     Args:
         cfg: as Axolotl has read it, not yet validated.
-        block: our `DecausalBlock`.
 
-    Yields:
-        What was changed, a line each, and what was read.
+    Returns:
+        What was changed of what the YAML said, a line each, and what was read.
 
     Raises:
         ValueError: something in the YAML contradicts a tagger.
         DataError: a file cannot be read.
     """
+    block = DecausalBlock(**cfg["decausal"])
     if cfg.get("model_type") != MODEL_TYPE:
         raise ValueError(
             f"datasets of type {DATASET_TYPE} need model_type: {MODEL_TYPE}; it is {cfg.get('model_type')}."
         )
+    if block.scope == "prompt":
+        raise ValueError(
+            f"scope: prompt does not go with datasets of type {DATASET_TYPE}: every word has a tag, and none is a "
+            f"prompt; leave it out."
+        )
     others = {str(entry.get("type")) for entry in _entries(cfg)} - {DATASET_TYPE}
     if others:
         raise ValueError(f"datasets of type {DATASET_TYPE} cannot be mixed with those of type {', '.join(others)}.")
-    for name in ("skip_prepare_dataset", "streaming", "pretraining_dataset", "process_reward_model"):
+    for name in TAGGING_REFUSES:
         if cfg.get(name):
             raise ValueError(f"{name}: {cfg[name]} does not go with datasets of type {DATASET_TYPE}; leave it out.")
+    changes = repair(cfg, TAGGING_REPAIRS)
     if not cfg.get("sequence_len"):
         cfg["sequence_len"] = 512
-        yield "sequence_len: 512 (longer sentences become overlapping windows)"
-    for name, (value, reason) in _REPAIRS.items():
-        if cfg.get(name) is not None and cfg[name] != value:
-            yield f"{name}: {value}, since {reason}"
-        cfg[name] = value
+        changes.append("sequence_len: 512 (longer sentences become overlapping windows)")
     if cfg.get("load_in_4bit") or cfg.get("load_in_8bit"):
         quantization = dict(cfg.get("bnb_config_kwargs") or {})
         kept = sorted({*HEAD_NAMES, "lm_head", *(quantization.get("llm_int8_skip_modules") or [])})
         cfg["bnb_config_kwargs"] = {**quantization, "llm_int8_skip_modules": kept}
-        yield f"bnb_config_kwargs.llm_int8_skip_modules: {kept}, or the fresh head would be quantised"
-    yield from _fit_data(cfg, block)
+        changes.append(f"bnb_config_kwargs.llm_int8_skip_modules: {kept}, or the fresh head would be quantised")
+    return changes + _fit_data(cfg, block)
 
 
-def _fit_data(cfg: Any, block: Any) -> Iterator[str]:
+def _fit_data(cfg: Any, block: DecausalBlock) -> list[str]:
     """Reads all sentences, and leaves them where Axolotl finds them as words and IOB2 tags."""
-    tag_scheme, found = block.tag_scheme, {}
+    tag_scheme, found, changes = block.tag_scheme, {}, []
     for key in ("datasets", "test_datasets"):
         if not cfg.get(key):
             continue
         parts = []
         for entry in cfg[key]:
             sentences, report = _read(entry, "train" if key == "datasets" else "test", tag_scheme)
-            yield str(report)
+            changes.append(str(report))
             if tag_scheme == "auto" and report.has_bare_tags:
                 tag_scheme = report.scheme  # a guess, and it must be the same for every file
             parts.append(sentences)
@@ -121,13 +193,15 @@ def _fit_data(cfg: Any, block: Any) -> Iterator[str]:
         raise ValueError(f"num_labels: {cfg['num_labels']}, but the labels are {', '.join(labels)}; leave it out.")
     cfg["num_labels"] = len(labels)
     cfg["decausal"] = {**cfg["decausal"], "labels": labels, "tag_scheme": tag_scheme}
-    yield f"num_labels: {len(labels)} ({', '.join(labels)})"
+    changes.append(f"num_labels: {len(labels)} ({', '.join(labels)})")
     directory = Path(cfg.get("dataset_prepared_path") or "last_run_prepared") / "decausal"
     for key, sentences in found.items():
         if unknown := describe_unknown_tags(key, sentences, labels, "the training data"):
-            yield f"warning: {unknown}"
+            changes.append(f"warning: {unknown}")
         path = _write(sentences, directory, [labels, vars(alignment_of(cfg))])
         cfg[key] = [{"path": str(path), "ds_type": "json", "split": "train", "type": DATASET_TYPE}]
+        changes.append(f"{key}: {path}")
+    return changes
 
 
 def _read(entry: Any, split: str, tag_scheme: str) -> tuple[datasets.Dataset, ReadReport]:

@@ -1,20 +1,18 @@
 """Axolotl: `plugins: [decausal.hosts.axolotl.DecausalPlugin]` and a `decausal:` block in its YAML."""
 
-from collections.abc import Callable
-from typing import Any, Literal
+from contextlib import ExitStack
+from typing import Any, ClassVar
 
 import torch
 from axolotl.integrations.base import BasePlugin
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel
 from transformers import GenerationConfig, PreTrainedModel, Trainer
 
 from decausal._attach import RECORD
 from decausal._checkpoint import make_record
 from decausal._classifier import HEAD_NAMES, cast_head_input
 from decausal._errors import UnsupportedModelError
-from decausal._masks import Scope
-from decausal._pattern import LayerPattern
-from decausal.hosts._axolotl_yaml import alignment_of, fit_tagging, is_tagging
+from decausal.hosts._axolotl_yaml import REPAIRS, DecausalBlock, alignment_of, fit_tagging, is_tagging, repair
 from decausal.hosts._follow import join_loaded
 from decausal.hosts._join import Host, say
 from decausal.hosts._seams import join_process
@@ -26,39 +24,6 @@ _JOINED = ("peft.peft_model", "accelerate.accelerator", "transformers.trainer")
 """The modules of which Axolotl has no hook for what is loaded, prepared and gone on from."""
 
 
-class DecausalBlock(BaseModel):
-    """What stands under `decausal:` in the YAML.
-
-    Attributes:
-        unmask: which layers; see `LayerPattern`.
-        scope: `"prompt"` for models that write text, `"all"` for those that classify; by default what fits the model.
-        labels: of a tagger, in the order of their ids; by default those of the training data.
-        stride: of a tagger: overlap of the windows of a long sentence in sub-words; by default a quarter of
-            `sequence_len`.
-        label_position: of a tagger: the sub-word of a word that carries its label.
-        add_prefix_space: of a tagger: whether the language puts spaces between words.
-        tag_scheme: of a tagger: how its training data was read; found from them.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    unmask: str
-    scope: Scope | None = None
-    labels: list[str] | None = None
-    stride: int | None = None
-    label_position: Literal["first", "last"] = "first"
-    add_prefix_space: bool = True
-    tag_scheme: str = "auto"
-
-    @field_validator("unmask", mode="before")
-    @classmethod
-    def _is_pattern(cls, value: Any) -> str:
-        try:
-            return str(LayerPattern.parse(value))
-        except TypeError as error:  # 0011 without quotes is a number, which pydantic would call just that
-            raise ValueError(str(error)) from error
-
-
 class DecausalArguments(BaseModel):
     """The key that we add to Axolotl's own."""
 
@@ -68,12 +33,15 @@ class DecausalArguments(BaseModel):
 class DecausalPlugin(BasePlugin):  # type: ignore[misc]
     """Unmasks the model as soon as Axolotl has built it: before LoRA, and for every command that loads the YAML."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._undo: Callable[[], None] | None = None
+    _undo: ClassVar = ExitStack()
+    """Of the process, as is what it puts back: Axolotl makes a plugin anew each time that it loads a YAML."""
 
     def register(self, cfg: Any) -> None:
-        """Fit a YAML that trains a tagger, and say what was changed in it.
+        """Fit the YAML, say what was changed of what it said, and join what this process saves and trains.
+
+        `merge_method` becomes `legacy`, and what trains a tagger is changed as `fit_tagging` says. PEFT saves the
+        pattern beside an adapter and follows one that lies there, and accelerate refuses a model that is causal by
+        mistake, until training or the validation of the YAML has ended.
 
         Raises:
             ValueError: there is no `decausal:` block, or the YAML cannot train a tagger.
@@ -83,14 +51,15 @@ class DecausalPlugin(BasePlugin):  # type: ignore[misc]
                 "the YAML lists the plugin of decausal and has no block that says what to unmask: add "
                 'decausal: {unmask: "0011"}'
             )
-        if cfg.get("merge_method") != "legacy":
-            cfg["merge_method"] = "legacy"  # the other one writes the base model's configuration, without the pattern
-        if is_tagging(cfg):
-            for change in fit_tagging(cfg, DecausalBlock(**cfg["decausal"])):
-                say(f"Axolotl: {change}")
-        if self._undo is None:
-            unmask, scope = cfg["decausal"].get("unmask"), cfg["decausal"].get("scope")
-            self._undo = join_process(Wanted(unmask, scope, HOST), _JOINED)
+        for change in repair(cfg, REPAIRS) + (fit_tagging(cfg) if is_tagging(cfg) else []):
+            say(f"Axolotl: {change}")
+        self._undo.close()
+        wanted = Wanted(cfg["decausal"].get("unmask"), cfg["decausal"].get("scope"), HOST)
+        self._undo.callback(join_process(wanted, _JOINED))
+
+    def on_config_validation_error(self, cfg: Any) -> None:
+        """Put back what `register` changed in the process, since there will be no run."""
+        self._undo.close()
 
     def get_input_args(self) -> str:
         """Where Axolotl finds our key."""
@@ -134,9 +103,7 @@ class DecausalPlugin(BasePlugin):  # type: ignore[misc]
 
     def post_train_unload(self, cfg: Any) -> None:
         """Put back what `register` changed in the process."""
-        if self._undo is not None:
-            self._undo()
-            self._undo = None
+        self._undo.close()
 
 
 def _make_tagger(model: PreTrainedModel, cfg: Any, block: DecausalBlock) -> None:

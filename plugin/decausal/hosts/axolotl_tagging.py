@@ -66,7 +66,7 @@ class Windows(DatasetWrappingStrategy):  # type: ignore[misc]
             self.label2id,
             max_length=self.alignment.max_length,
             stride=self.alignment.stride,
-            label_position=self.alignment.label_position,  # type: ignore[arg-type]
+            label_position=self.alignment.label_position,
             first_sentence_idx=indices[0],
         )
         return {**columns, "tags": [batch["tags"][idx - indices[0]] for idx in columns["sentence_idx"]]}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import SequentialSampler
-from transformers import EvalPrediction, TrainingArguments
+from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from decausal.tagging.align import IGNORE_INDEX, merge_predictions
 from decausal.tagging.exact import ExactTrainer
@@ -17,12 +17,42 @@ from decausal.tagging.sampler import add_blank
 from decausal.tagging.splits import Split
 
 
-class TaggingTrainer(ExactTrainer):
+class TokenMeanTrainer(Trainer):
     """A `Trainer` whose optimizer step is one mean over all its labelled sub-words.
 
     The stock trainer adds up the means of micro-batches and processes as if each were a share of a whole, so that its
     loss is too large by their number. Here every step's loss is the sum over its labels divided by their count, over
-    all micro-batches and processes.
+    all micro-batches and processes. Evaluation keeps the order of its data, and of the logits the best label.
+
+    It may stand before any other subclass of `Trainer` among the bases of a class.
+
+    Args:
+        args: those of the training.
+        **kwargs: those of the next base class.
+    """
+
+    def __init__(self, *, args: TrainingArguments, **kwargs: Any) -> None:
+        super().__init__(
+            args=args,
+            compute_loss_func=partial(token_mean_loss, label_smoothing=args.label_smoothing_factor),
+            preprocess_logits_for_metrics=best_label,
+            **kwargs,
+        )
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        """The label names of the model, by their ids."""
+        names: dict[int, str] = self.accelerator.unwrap_model(self.model).config.id2label
+        return names
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> SequentialSampler | None:
+        # The stock trainer, if it groups training batches by length, shuffles the evaluation data in the same way (seen
+        # in transformers 5.23): harmless for an average over sub-words, but words must get their own tags back.
+        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
+
+
+class TaggingTrainer(TokenMeanTrainer, ExactTrainer):
+    """Trains a tagger, and scores the sentences of a split.
 
     Args:
         args: those of the training.
@@ -43,8 +73,6 @@ class TaggingTrainer(ExactTrainer):
             args=args,
             lengths=[len(ids) for ids in train_dataset["input_ids"]],
             train_dataset=add_blank(train_dataset) if args.world_size > 1 else train_dataset,
-            compute_loss_func=partial(token_mean_loss, label_smoothing=args.label_smoothing_factor),
-            preprocess_logits_for_metrics=best_label,
             eval_dataset=validation.windows if validation else None,
             compute_metrics=self._score_validation if validation else None,
             **kwargs,
@@ -79,18 +107,12 @@ class TaggingTrainer(ExactTrainer):
             )
         return batches, num_labels
 
-    def _get_eval_sampler(self, eval_dataset: Any) -> SequentialSampler | None:
-        # The stock trainer, if it groups training batches by length, shuffles the evaluation data in the same way (seen
-        # in transformers 5.23): harmless for an average over sub-words, but words must get their own tags back.
-        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
-
     def _score_validation(self, prediction: EvalPrediction) -> dict[str, float]:
         assert self.validation is not None
         return score(self.validation.sentences["tags"], self._words(self.validation, prediction.predictions)).headline()
 
     def _words(self, split: Split, predictions: Any) -> list[list[str]]:
-        id2label = self.accelerator.unwrap_model(self.model).config.id2label
-        return tags_of_words(split.windows, predictions, id2label)
+        return tags_of_words(split.windows, predictions, self.id2label)
 
 
 def token_mean_loss(

@@ -32,6 +32,20 @@ SMALL = {
 BANNER = 'decausal: joined Axolotl: LlamaForTokenClassification, unmask="11111", scope="all": layers 0-4 of 5'
 
 
+KERNELS = dict.fromkeys(("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "lora_embedding_kernel"), False)
+"""These kernels need a GPU; a tagger's YAML has them switched off by our plugin."""
+
+ONE_STEP = {
+    "max_steps": 1,
+    "logging_steps": 1,
+    "lora_dropout": 0.0,
+    "evals_per_epoch": None,
+    "eval_strategy": "no",
+    "shuffle_merged_datasets": False,
+    "num_epochs": 1,
+}
+
+
 @pytest.fixture
 def configuration(tmp_path, stories):
     """Writes a recipe with settings changed, and returns its path and the output directory."""
@@ -73,18 +87,26 @@ def answers(tmp_path):
     return path
 
 
-KERNELS = dict.fromkeys(("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "lora_embedding_kernel"), False)
-"""These kernels need a GPU; a tagger's YAML has them switched off by our plugin."""
+@pytest.fixture
+def instructing(configuration, answers):
+    """The same for the recipe of instruction tuning, on these."""
 
-ONE_STEP = {
-    "max_steps": 1,
-    "logging_steps": 1,
-    "lora_dropout": 0.0,
-    "evals_per_epoch": None,
-    "eval_strategy": "no",
-    "shuffle_merged_datasets": False,
-    "num_epochs": 1,
-}
+    def write(**settings):
+        fixed = {
+            "datasets": [{"path": str(answers), "ds_type": "json", "type": "alpaca"}],
+            "decausal": {"unmask": "00111"},
+            "val_set_size": None,
+            "evals_per_epoch": None,
+            "eval_sample_packing": None,
+            "sample_packing": False,
+            "sequence_len": 256,
+            "loss_watchdog_threshold": None,
+            "loss_watchdog_patience": None,
+            **KERNELS,
+        }
+        return configuration("instruct_qlora", **{**fixed, **settings})
+
+    return write
 
 
 def first_loss(command, configured):
@@ -159,58 +181,41 @@ def with_head(stories, tmp_path):
     return str(directory)
 
 
+@pytest.fixture
+def one_step(tagging, with_head):
+    """A first step of that model, without any chance in it."""
+
+    def write(**settings):
+        dropout = {"overrides_of_model_config": {"classifier_dropout": 0.0}}
+        fixed = {**ONE_STEP, **dropout, "base_model": with_head, "test_datasets": None, "val_set_size": None}
+        return tagging(**{**fixed, **settings})
+
+    return write
+
+
 @pytest.mark.parametrize("attn_implementation", ["sdpa", "eager"])
-def test_packed_sentences_have_the_loss_of_separate_ones(tagging, command, with_head, attn_implementation):
-    same = {
-        **ONE_STEP,
-        "base_model": with_head,
-        "attn_implementation": attn_implementation,
-        "overrides_of_model_config": {"classifier_dropout": 0.0},
-        "test_datasets": None,
-        "val_set_size": None,
-    }
-    separate = tagging(micro_batch_size=96, **same)
-    packed = tagging(micro_batch_size=1, sample_packing=True, sequence_len=2048, **same)
+def test_packed_sentences_have_the_loss_of_separate_ones(one_step, command, attn_implementation):
+    separate = one_step(attn_implementation=attn_implementation, micro_batch_size=96)
+    packed = one_step(
+        attn_implementation=attn_implementation, micro_batch_size=1, sample_packing=True, sequence_len=2048
+    )
     assert first_loss(command, packed) == pytest.approx(first_loss(command, separate), abs=1e-5)
 
 
-def test_a_plugin_that_cannot_be_imported_is_found_out_afterwards(configuration, command, answers):
-    path, output = configuration(
-        "instruct_qlora",
-        plugins=["decausal.hosts.axolot.DecausalPlugin"],
-        datasets=[{"path": str(answers), "ds_type": "json", "type": "alpaca"}],
-        val_set_size=None,
-        eval_sample_packing=None,
-        sample_packing=False,
-        sequence_len=256,
-        **ONE_STEP,
-        **KERNELS,
-    )
+def test_the_loss_is_that_of_the_step_however_many_batches_it_is_of(one_step, command):
+    whole = one_step(curriculum_sampling=True, micro_batch_size=16, gradient_accumulation_steps=1)
+    halves = one_step(curriculum_sampling=True, micro_batch_size=8, gradient_accumulation_steps=2)
+    assert first_loss(command, halves) == pytest.approx(first_loss(command, whole), abs=1e-5)
+
+
+def test_a_plugin_that_cannot_be_imported_is_found_out_afterwards(instructing, command):
+    path, output = instructing(plugins=["decausal.hosts.axolot.DecausalPlugin"], **ONE_STEP)
     assert "decausal: joined" not in command("axolotl", "train", path, "--launcher", "python")
     assert "records no pattern: its run was causal" in command("decausal", "audit", output, fails=True)
 
 
-def test_prompts_of_instruction_tuning_see_both_sides_in_training_and_in_axolotls_inference(
-    configuration, command, answers
-):
-    path, output = configuration(
-        "instruct_qlora",
-        decausal={"unmask": "00111"},
-        datasets=[{"path": str(answers), "ds_type": "json", "type": "alpaca"}],
-        val_set_size=None,
-        evals_per_epoch=None,
-        eval_sample_packing=None,
-        sequence_len=256,
-        micro_batch_size=4,
-        num_epochs=10,
-        learning_rate=0.003,
-        lora_alpha=64,
-        lora_dropout=0.0,
-        sample_packing=False,
-        loss_watchdog_threshold=None,
-        loss_watchdog_patience=None,
-        **KERNELS,
-    )
+def test_prompts_of_instruction_tuning_see_both_sides_in_training_and_in_axolotls_inference(instructing, command):
+    path, output = instructing(micro_batch_size=4, num_epochs=10, learning_rate=0.003, lora_alpha=64, lora_dropout=0.0)
     printed = command("axolotl", "train", path, "--launcher", "python")
     assert 'LlamaForCausalLM, unmask="00111", scope="prompt": layers 2-4 of 5 are bidirectional' in printed
     assert "unmask=00111" in command("decausal", "audit", output)
@@ -222,30 +227,14 @@ def test_prompts_of_instruction_tuning_see_both_sides_in_training_and_in_axolotl
     assert "the dog" in answer
 
 
-def test_packed_instructions_have_the_loss_of_separate_ones(configuration, command, answers):
-    same = {
-        **ONE_STEP,
-        "decausal": {"unmask": "00111"},
-        "datasets": [{"path": str(answers), "ds_type": "json", "type": "alpaca"}],
-        "val_set_size": None,
-        "eval_sample_packing": None,
-        "loss_watchdog_threshold": None,
-        "loss_watchdog_patience": None,
-        **KERNELS,
-    }
-    separate = configuration("instruct_qlora", micro_batch_size=32, sample_packing=False, sequence_len=256, **same)
-    packed = configuration("instruct_qlora", micro_batch_size=1, sequence_len=8192, **same)
+def test_packed_instructions_have_the_loss_of_separate_ones(instructing, command):
+    separate = instructing(micro_batch_size=32, **ONE_STEP)
+    packed = instructing(micro_batch_size=1, sample_packing=True, sequence_len=8192, **ONE_STEP)
     assert first_loss(command, packed) == pytest.approx(first_loss(command, separate), abs=1e-4)
 
 
-def test_scope_all_with_a_model_that_writes_text_is_refused(configuration, command, answers):
-    path, _ = configuration(
-        "instruct_qlora",
-        decausal={"unmask": "00111", "scope": "all"},
-        datasets=[{"path": str(answers), "ds_type": "json", "type": "alpaca"}],
-        sequence_len=256,
-        **KERNELS,
-    )
+def test_scope_all_with_a_model_that_writes_text_is_refused(instructing, command):
+    path, _ = instructing(decausal={"unmask": "00111", "scope": "all"})
     assert "would read the answer to its right" in command("axolotl", "train", path, "--launcher", "python", fails=True)
 
 
