@@ -1,10 +1,16 @@
 """Who says what is prompt in a forward: every way to tell, which goes before which, and that somebody must."""
 
+import contextlib
+import itertools
+
 import pytest
 import torch
 
 import decausal
 from prompted import IDS, KERNELS, LABELS, PROMPT, moved
+
+LONGER = torch.arange(16)[None] < 12
+MOST_EXPLICIT_FIRST = ("prompt_mask", "handle.prompt", "completion_mask", "token_type_ids", "labels")
 
 
 @KERNELS
@@ -25,6 +31,30 @@ def test_token_types_tell_the_prompt_too(prefix_lm):
     with torch.no_grad():
         told = model(IDS, token_type_ids=(~PROMPT).long()).logits
         assert torch.equal(told, model(IDS, prompt_mask=PROMPT).logits)
+
+
+@contextlib.contextmanager
+def told(handle, way, prompt):
+    """The argument by which a way tells what is prompt, or the block that does."""
+    arguments = {
+        "prompt_mask": {"prompt_mask": prompt},
+        "handle.prompt": {},
+        "completion_mask": {"completion_mask": (~prompt).long()},
+        "token_type_ids": {"token_type_ids": (~prompt).long()},
+        "labels": {"labels": IDS.masked_fill(prompt, -100)},
+    }
+    with handle.prompt(prompt) if way == "handle.prompt" else contextlib.nullcontext():
+        yield arguments[way]
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations(MOST_EXPLICIT_FIRST, 2)))
+def test_of_two_that_tell_the_more_explicit_is_believed(prefix_lm, first, second):
+    model, handle = prefix_lm()
+    with torch.no_grad(), told(handle, first, PROMPT) as one, told(handle, second, LONGER) as other:
+        both = model(IDS, **one, **other).logits
+    with torch.no_grad():
+        assert torch.equal(both, model(IDS, prompt_mask=PROMPT).logits)
+        assert not torch.allclose(both, model(IDS, prompt_mask=LONGER).logits)
 
 
 def test_token_types_of_zeros_alone_say_nothing(prefix_lm):
