@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import AutoPeftModelForCausalLM
+from peft import AutoPeftModelForCausalLM, PeftModel
 from seqeval.scheme import IOB2, Entities
-from transformers import AutoTokenizer, PreTrainedConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
 
 import decausal
+from decausal._attach import RECORD
+from decausal._weights import ADAPTER_CONFIG
 from decausal.tagging.data import read_sentences
 from decausal.tagging.metrics import score
 from decausal.tagging.results import environment
@@ -55,7 +57,7 @@ def tags_of(words: Sequence[str], answer: str, types: Sequence[str]) -> tuple[li
         kind, _, text = part.partition(": ")
         named = text.split(" ")
         place = next((i for i in range(start, len(words)) if list(words[i : i + len(named)]) == named), None)
-        if kind in types and text and place is not None:
+        if kind in types and place is not None:
             start = place + len(named)
             tags[place:start] = [f"B-{kind}", *[f"I-{kind}"] * (len(named) - 1)]
         elif part != NONE:
@@ -75,14 +77,16 @@ def prepare(arguments: argparse.Namespace) -> None:
 
 
 def load(checkpoint: Path) -> tuple[Any, Any]:
-    """A run's model, unmasked if its pattern says so, and tokenizer, ready to generate."""
-    if (checkpoint / "config.json").is_file() and "decausal" in PreTrainedConfig.get_config_dict(checkpoint)[0]:
+    """A run's model, unmasked if its pattern says so, and tokenizer, ready to generate; an adapter is merged."""
+    if (checkpoint / "config.json").is_file() and RECORD in PreTrainedConfig.get_config_dict(checkpoint)[0]:
         model, tokenizer = decausal.load(checkpoint)
     else:
-        model = AutoPeftModelForCausalLM.from_pretrained(checkpoint, dtype="auto").eval()
+        is_adapter = (checkpoint / ADAPTER_CONFIG).is_file()
+        model_class = AutoPeftModelForCausalLM if is_adapter else AutoModelForCausalLM
+        model = model_class.from_pretrained(checkpoint, dtype="auto").eval()
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     tokenizer.padding_side = "left"
-    return model.merge_and_unload(), tokenizer
+    return model.merge_and_unload() if isinstance(model, PeftModel) else model, tokenizer
 
 
 def generate(model: Any, tokenizer: Any, prompts: Sequence[str], batch_size: int) -> list[str]:

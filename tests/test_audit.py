@@ -4,6 +4,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, BitsAndBytesC
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 import decausal
+from prompted import KERNELS
 
 
 def sights(report) -> list[bool]:
@@ -138,3 +139,22 @@ def test_dropout_does_not_confuse_the_audit(llama):
     model = llama(attention_dropout=0.5).train()
     decausal.unmask(model, "0011")
     assert decausal.audit(model).ok
+
+
+@KERNELS
+@pytest.mark.parametrize("name", ["", "-mistral", "-qwen2", "-phi3"])
+def test_prompts_of_real_models_pass(stories, name, attn_implementation):
+    model = AutoModelForCausalLM.from_pretrained(stories + name, attn_implementation=attn_implementation)
+    decausal.unmask(model, "00111", scope="prompt")
+    report = decausal.audit(model)
+    assert report.ok, str(report)
+    assert [layer.sees_future for layer in report.layers] == [False, False, True, True, True]
+    assert [layer.sees_answer for layer in report.layers] == [False] * 5
+
+
+def test_an_answer_that_leaks_is_caught(prefix_lm):
+    model, _ = prefix_lm()
+    leak = lambda layer, args, kwargs: (args, {**kwargs, "attention_mask": None, "is_causal": False})  # noqa: E731
+    model.model.layers[2].register_forward_pre_hook(leak, with_kwargs=True)
+    model.model.layers[2].self_attn.is_causal = False
+    assert "sees an answer from before it" in decausal.audit(model).layers[2].problem

@@ -4,11 +4,48 @@ import pytest
 import torch
 
 import decausal
+from prompted import IDS, KERNELS, LABELS
 
-IDS = torch.arange(16)[None] * 5 % 29 + 3
 PLACES = torch.arange(16)[None]
-KERNELS = pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
 TURNS = [(IDS, PLACES < 9), (IDS.flip(-1), PLACES < 5)]
+
+
+def test_the_loss_is_that_of_the_answers(prefix_lm):
+    model, _ = prefix_lm()
+    with torch.no_grad():
+        output = model(IDS, labels=LABELS)
+    expected = torch.nn.functional.cross_entropy(output.logits[0, 8:15], IDS[0, 9:])
+    assert torch.allclose(output.loss, expected)
+
+
+def test_labels_without_a_prompt_are_refused_in_the_first_batch(prefix_lm):
+    model, _ = prefix_lm()
+    with pytest.raises(decausal.UnsupportedModelError, match=r"every layer would stay causal.*completion_only_loss"):
+        model(IDS, labels=IDS)
+    model(IDS, labels=LABELS)
+    model(IDS, labels=IDS)
+
+
+def test_the_first_token_of_a_document_is_no_prompt(prefix_lm):
+    model, _ = prefix_lm()
+    positions = (torch.arange(16) % 8)[None]
+    with pytest.raises(decausal.UnsupportedModelError, match="nowhere in this first batch are two tokens in a row"):
+        model(IDS, position_ids=positions, labels=IDS.masked_fill(positions == 0, -100))
+
+
+def test_padding_alone_is_no_prompt(prefix_lm):
+    model, _ = prefix_lm()
+    real = (torch.arange(16) < 12).long()[None]
+    with pytest.raises(decausal.UnsupportedModelError, match="every layer would stay causal"):
+        model(IDS, attention_mask=real, labels=IDS.masked_fill(real == 0, -100))
+
+
+def test_padding_of_packed_rows_alone_is_no_prompt(prefix_lm):
+    model, _ = prefix_lm()
+    real = torch.arange(16) < 12
+    packed = torch.zeros(1, 1, 16, 16).masked_fill(~(real & real[:, None]).tril(), torch.finfo(torch.float32).min)
+    with pytest.raises(decausal.UnsupportedModelError, match="every layer would stay causal"):
+        model(IDS, attention_mask=packed, labels=IDS.masked_fill(~real, -100))
 
 
 @pytest.mark.parametrize("told", [{"prompt_mask": torch.ones(1, 16)}, {"completion_mask": torch.zeros(1, 16)}])
@@ -43,12 +80,6 @@ def test_no_answer_sees_what_is_learned_after_it_where_labels_have_gaps(prefix_l
         assert not gradient[0, place + 1 :].any()
 
 
-def test_token_types_of_zeros_alone_say_nothing(prefix_lm):
-    model, _ = prefix_lm()
-    with pytest.raises(decausal.UnsupportedModelError, match="nothing says which tokens are the prompt"):
-        model(IDS, token_type_ids=torch.zeros_like(IDS))
-
-
 @KERNELS
 @pytest.mark.parametrize("reentrant", [None, True, False])
 @pytest.mark.parametrize("shared", [{}, {"position_ids": PLACES}, {"attention_mask": "causal"}])
@@ -81,25 +112,3 @@ def gradients(model, inputs):
     ]
     sum(losses).backward()
     return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
-
-
-def test_a_layer_is_not_run_past_its_model(prefix_lm):
-    model, _ = prefix_lm()
-    with torch.no_grad():
-        model(IDS, prompt_mask=PLACES < 9)
-        with pytest.raises(decausal.UnsupportedModelError, match="run outside of its model"):
-            type(model.model).forward(model.model, input_ids=IDS, use_cache=False)
-
-
-def test_an_interrupted_forward_leaves_no_prompt_behind(prefix_lm):
-    model, _ = prefix_lm()
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    hook = model.model.layers[3].register_forward_pre_hook(interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        model(IDS, prompt_mask=PLACES < 9)
-    hook.remove()
-    with pytest.raises(decausal.UnsupportedModelError, match="nothing says which tokens are the prompt"):
-        model(IDS)

@@ -54,13 +54,15 @@ class PromptGuard(ModelGuard):
         return args, kwargs
 
     def _told(self, given: dict[str, Tensor], args: Args, kwargs: Kwargs) -> Tensor | None:
-        """What the call itself says besides labels, the most explicit first: bool, `(batch, query_len)`."""
+        """What this call or one around it says besides labels, most explicit first: bool, `(batch, query_len)`."""
         if "prompt_mask" in given:
             return given["prompt_mask"].bool()
         if self.state.chosen is not None:
             return None
         if "completion_mask" in given:
             return ~given["completion_mask"].bool()
+        if self.state.run.prompt_mask is not None:
+            return self.state.run.prompt_mask  # told to the model around this one, which hands less explicit ways on
         types: Tensor | None = kwargs.get("token_type_ids")
         # To a model that takes them they mean something of its own, and tokenizers write zeros that mean nothing.
         if types is None or self.takes_token_types or not (torch.compiler.is_compiling() or types.any()):
