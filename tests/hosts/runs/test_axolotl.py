@@ -9,10 +9,10 @@ import pytest
 import yaml
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
+pytest.importorskip("axolotl", reason="needs Axolotl: bash scripts/test_hosts.sh axolotl")
 from decausal.tagging.predict import Tagger
 from hosts_runs import RECIPES
 
-pytest.importorskip("axolotl", reason="needs Axolotl: bash scripts/test_hosts.sh axolotl")
 pytestmark = pytest.mark.host
 
 SMALL = {

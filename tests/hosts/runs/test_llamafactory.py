@@ -11,9 +11,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import decausal
 from decausal.tagging.data import read_sentences
+from hosts_runs import ROOT
 
+pytest.importorskip("llamafactory", reason="needs LLaMA-Factory: bash scripts/test_hosts.sh llamafactory")
 pytestmark = pytest.mark.host
-ROOT = Path(__file__).resolve().parents[3]
 RECIPE = ROOT / "recipes" / "hosts" / "llamafactory" / "smollm2-135m_ner.yaml"
 LAUNCH = ROOT / "recipes" / "launch" / "ddp_cpu.yaml"
 OURS = (sys.executable, "-m", "decausal.hosts.llamafactory")

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hosts_runs import ROOT
+
+pytest.importorskip("swift", reason="needs ms-swift: bash scripts/test_hosts.sh ms-swift")
 pytestmark = pytest.mark.host
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[2]
 RECIPE = ROOT / "recipes" / "hosts" / "ms-swift" / "smollm2-135m_ner.yaml"
 TURNS = [
     ("Once upon a time there was a dog", "The dog was big and happy ."),

@@ -3,16 +3,16 @@
 import json
 import re
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 import decausal
+from hosts_runs import ROOT
 
+pytest.importorskip("trl", reason="needs TRL: bash scripts/test_hosts.sh trl")
 pytestmark = pytest.mark.host
 
-ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "recipes" / "hosts" / "transformers" / "run_ner.py"
 RECIPE = ROOT / "recipes" / "hosts" / "trl" / "sft.yaml"
 ONE_LINE = '# import decausal; decausal.unmask(model, "0011")'
