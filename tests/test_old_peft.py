@@ -58,3 +58,19 @@ def test_removed_the_model_has_its_own_forward(adapted):
     handle.remove()
     assert "forward" not in model.get_base_model().__dict__
     assert torch.isfinite(model(IDS, labels=IDS).loss)
+
+
+@pytest.mark.parametrize("goes_through_peft", [True, False])
+def test_an_interrupted_forward_leaves_nothing_behind(adapted, goes_through_peft):
+    model, _ = adapted("prompt")
+    called = model if goes_through_peft else model.get_base_model()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    hook = model.get_base_model().model.layers[3].register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        called(IDS, prompt_mask=LABELS == -100)
+    hook.remove()
+    with pytest.raises(decausal.UnsupportedModelError, match="nothing says which tokens are the prompt"):
+        called(IDS)

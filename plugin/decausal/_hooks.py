@@ -201,9 +201,7 @@ class ModelGuard:
         self.has_run = False
 
     def __call__(self, model: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
-        if self.is_called_twice:  # by the hook, and by `GuardedForward`
-            if self.has_run:
-                return None
+        if self.is_called_twice:  # here, and by `GuardedForward`
             self.has_run = True
         return self.check(args, kwargs)
 
@@ -251,13 +249,16 @@ class GuardedForward:
         self.__signature__ = inspect.signature(self.forward)
 
     def __call__(self, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        has_run = any(guard.has_run for guard in hooks_of(model, ModelGuard))
+        guards = list(hooks_of(model, ModelGuard))
+        passed_by = [guard for guard in guards if not guard.has_run]
         try:
-            for guard in hooks_of(model, ModelGuard):
-                args, kwargs = guard(model, args, kwargs) or (args, kwargs)
+            for guard in passed_by:
+                args, kwargs = guard.check(args, kwargs) or (args, kwargs)
             return self.forward(model, *args, **kwargs)
         finally:
-            if not has_run:
+            for guard in guards:
+                guard.has_run = False  # of a forward that was interrupted, perhaps
+            if passed_by:
                 end_forward(model)
 
 
