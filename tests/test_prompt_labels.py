@@ -48,17 +48,49 @@ def test_padding_of_packed_rows_alone_is_no_prompt(prefix_lm):
         model(IDS, attention_mask=packed, labels=IDS.masked_fill(~real, -100))
 
 
+def test_labels_left_out_behind_the_last_answer_are_no_prompt(prefix_lm):
+    model, _ = prefix_lm()
+    with pytest.raises(decausal.UnsupportedModelError, match="every layer would stay causal"):
+        model(IDS, labels=IDS.masked_fill(PLACES >= 12, -100))  # padding of which no attention_mask tells
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"labels": IDS}, "every layer would stay causal"),
+        ({"prompt_mask": torch.ones(1, 16), "labels": IDS}, "labels of tokens inside of prompts"),
+    ],
+)
+def test_a_compiled_model_refuses_what_it_would_refuse(prefix_lm, given, message):
+    model, _ = prefix_lm()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    with pytest.raises(RuntimeError, match=message):
+        compiled(IDS, **given)
+    assert torch.isfinite(compiled(IDS, labels=LABELS).loss)
+
+
+def test_a_loss_of_one_s_own_is_not_taken_for_generation_because_a_cache_is_asked_for(prefix_lm):
+    model, _ = prefix_lm()
+    with pytest.raises(decausal.UnsupportedModelError, match="while gradients are recorded does not count"):
+        model(IDS, use_cache=True)
+    with torch.no_grad():
+        model(IDS, use_cache=True)
+
+
 @pytest.mark.parametrize("told", [{"prompt_mask": torch.ones(1, 16)}, {"completion_mask": torch.zeros(1, 16)}])
 @pytest.mark.parametrize("labels", [{"labels": IDS}, {"shift_labels": IDS}])
 def test_labels_inside_of_a_prompt_are_refused(prefix_lm, told, labels):
     model, _ = prefix_lm()
-    with pytest.raises(decausal.UnsupportedModelError, match="labels of 15 tokens inside of prompts"):
+    with pytest.raises(decausal.UnsupportedModelError, match="labels of tokens inside of prompts"):
         model(IDS, **told, **labels)
 
 
 def test_labels_inside_of_a_chosen_prompt_are_refused(prefix_lm):
     model, handle = prefix_lm()
-    with handle.prompt(PLACES < 9), pytest.raises(decausal.UnsupportedModelError, match="labels of 4 tokens inside"):
+    with (
+        handle.prompt(PLACES < 9),
+        pytest.raises(decausal.UnsupportedModelError, match="labels of tokens inside of prompts"),
+    ):
         model(IDS, labels=IDS.masked_fill(PLACES < 5, -100))
 
 

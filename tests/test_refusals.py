@@ -2,15 +2,18 @@
 
 import pytest
 import torch
+from torch import nn
 from transformers import (
     BertConfig,
     BertModel,
+    LlamaModel,
     Qwen3NextConfig,
     Qwen3NextForCausalLM,
     T5Config,
     T5ForConditionalGeneration,
 )
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+from transformers.models.llama.modeling_llama import LlamaPreTrainedModel
 
 import decausal
 from rows import IDS, SIZES
@@ -168,3 +171,24 @@ def test_a_mask_of_whole_numbers_is_refused(llama):
     decausal.unmask(model, "all")
     with pytest.raises(decausal.UnsupportedModelError, match=r"attention mask of torch\.int64; give bool"):
         model(IDS, attention_mask=torch.ones(2, 1, 6, 6, dtype=torch.long).tril())
+
+
+class Writer(LlamaPreTrainedModel):
+    """A causal LM of one's own, with a vocabulary head and a loss, and without `generate`."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.model = LlamaModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def forward(self, input_ids, labels=None):
+        logits = self.lm_head(self.model(input_ids).last_hidden_state)
+        return self.loss_function(logits, labels, self.config.vocab_size)
+
+
+def test_a_causal_lm_that_cannot_generate_is_one_all_the_same(llama):
+    model = Writer(llama().config)
+    decausal.unmask(model, "all")
+    with pytest.raises(decausal.UnsupportedModelError, match="Writer was given labels"):
+        model(IDS, labels=IDS)

@@ -135,7 +135,13 @@ def record_beside(place: str | Path, **hub: Any) -> dict[str, Any] | None:
         CheckpointError: config.json is damaged, or what it records contradicts the rest of it.
         OSError: the hub cannot be reached, so that nobody knows.
     """
-    file = cached_file(str(place), "config.json", **hub)
+    try:
+        file = cached_file(str(place), "config.json", **hub)
+    except OSError as error:
+        raise OSError(
+            f"whether {place} records a pattern cannot be known, since its config.json is not here and the hub does "
+            f"not answer: {error}"
+        ) from error
     if file is None:  # plain PEFT saves no configuration beside an adapter
         return None
     try:

@@ -16,7 +16,7 @@ from torch.nn.attention.flex_attention import BlockMask
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ._errors import UnsupportedModelError
-from ._layers import DecoderLayer, ForwardNames, Kernel, attention_kernel, peft_passes_hooks_by
+from ._layers import DecoderLayer, ForwardNames, Kernel, attention_kernel, peft_passes_hooks_by, writes_text
 from ._masks import AttentionMask, Scope, Window, document_mask, open_block_mask, open_mask, packed_documents
 from ._pattern import format_layers
 from ._state import SharedState
@@ -194,7 +194,7 @@ class ModelGuard:
         self.names = ForwardNames.of(model)
         self.config = config
         self.model_name = type(model).__name__
-        self.generates = model.can_generate()
+        self.writes_text = writes_text(model)
         self.is_runner = is_runner
         self.state = state
         self.is_called_twice = False
@@ -222,7 +222,7 @@ class ModelGuard:
                 f"{format_layers(unmasked)} are unmasked: a cached token cannot see the tokens that come later. "
                 f"{_WAY_OUT}"
             )
-        if self.generates and self.names.get("labels", args, kwargs) is not None:
+        if self.writes_text and self.names.get("labels", args, kwargs) is not None:
             raise UnsupportedModelError(
                 f"{self.model_name} was given labels while layers {format_layers(unmasked)} are unmasked: in a "
                 f"causal-LM loss every position would read its own answer to the right. Take this loss and its "

@@ -196,6 +196,11 @@ def peft_passes_hooks_by() -> bool:
     return tuple(map(int, installed.split(".")[:2])) < (0, 21)
 
 
+def writes_text(model: PreTrainedModel) -> bool:
+    """Whether a model's logits are of the next token: it generates, or has a vocabulary head without doing so."""
+    return model.can_generate() or model.get_output_embeddings() is not None
+
+
 def is_encoder(config: PreTrainedConfig) -> bool:
     """Whether the architecture was pretrained to see both sides (BERT, RoBERTa, ModernBERT, ...) and is used so."""
     return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)

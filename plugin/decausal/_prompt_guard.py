@@ -37,7 +37,7 @@ class PromptGuard(ModelGuard):
             run.prompt_mask = None  # of a forward that was interrupted, perhaps
             self._check_virtual_tokens(args, kwargs)
         found = self._told(given, args, kwargs)
-        if self.generates:
+        if self.writes_text:
             found = self._held_against_labels(found, args, kwargs)
         if found is not None:
             run.prompt_mask = found
@@ -84,8 +84,8 @@ class PromptGuard(ModelGuard):
         if labels is None:
             return None
         prompt_mask = prompt_of_labels(labels, self.names.get("attention_mask", args, kwargs))
-        if not torch.compiler.is_compiling() and not self.state.has_seen_prompt:
-            check_has_prompt(prompt_mask, self.model_name)
+        if not self.state.has_seen_prompt:
+            check_has_prompt(prompt_mask, labels, self.model_name)
             self.state.has_seen_prompt = True
         return prompt_mask
 
@@ -128,7 +128,9 @@ class PromptGuard(ModelGuard):
         if whole is not None:
             prompt_mask = part(whole, batch, length, num_cached)
         elif prompt_mask is None:
-            is_generating = cache is not None or self.names.get("use_cache", args, kwargs)
+            is_generating = cache is not None or (
+                self.names.get("use_cache", args, kwargs) and not torch.is_grad_enabled()
+            )
             if not is_generating or (num_cached and not is_decoding):
                 raise UnsupportedModelError(self._unknown(num_cached, length))
             prompt_mask = torch.full((batch, length), not num_cached, device=tokens.device)
@@ -173,8 +175,9 @@ class PromptGuard(ModelGuard):
             )
         else:
             fact = (
-                "nothing says which tokens are the prompt: there are neither labels nor a cache to be filled. Trainer "
-                "hides the labels from the model with label_smoothing_factor and compute_loss_func: leave them out"
+                "nothing says which tokens are the prompt: there are neither labels nor a cache to be filled (one that "
+                "is asked for while gradients are recorded does not count). Trainer hides the labels from the model "
+                "with label_smoothing_factor and compute_loss_func: leave them out"
             )
         return (
             f'{self.model_name}: scope="prompt", and {fact}. Pass prompt_mask=(batch, query_len) to the forward, or '

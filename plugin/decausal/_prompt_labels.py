@@ -27,19 +27,25 @@ def prompt_of_labels(labels: Tensor, attention_mask: object) -> Tensor:
     return prompt_mask
 
 
-def check_has_prompt(prompt_mask: Tensor, name: str) -> None:
+def check_has_prompt(prompt_mask: Tensor, labels: Tensor, name: str) -> None:
     """Refuses labels that mark no prompt at all, with which training would be silently causal.
+
+    Args:
+        prompt_mask: bool, shape `(batch, query_len)`.
+        labels: same shape; what is left out behind the last of them is padding, and no prompt.
+        name: the model's, for the message.
 
     Raises:
         UnsupportedModelError: says how to mark them.
     """
     # TRL, packing rows, hides the first token of each document: a single token is no prompt.
-    if not (prompt_mask[:, 1:] & prompt_mask[:, :-1]).any():
-        raise UnsupportedModelError(
-            f'{name}: scope="prompt" knows the prompt by its labels, which are -100 there, and nowhere in this first '
-            f"batch are two tokens in a row: every layer would stay causal. Take the loss of the answers alone (TRL: "
-            f"completion_only_loss or assistant_only_loss, Axolotl: train_on_inputs: false), or pass prompt_mask."
-        )
+    is_asked_later = (labels != IGNORE_INDEX).flip(-1).cumsum(-1).flip(-1) > 0
+    _refuse_unless(
+        (prompt_mask[:, 1:] & prompt_mask[:, :-1] & is_asked_later[:, 1:]).any(),
+        f'{name}: scope="prompt" knows the prompt by its labels, which are -100 there, and nowhere in this first '
+        f"batch are two tokens in a row: every layer would stay causal. Take the loss of the answers alone (TRL: "
+        f"completion_only_loss or assistant_only_loss, Axolotl: train_on_inputs: false), or pass prompt_mask.",
+    )
 
 
 def check_unseen(prompt_mask: Tensor, labels: Tensor | None, shift_labels: Tensor | None, name: str) -> None:
@@ -52,9 +58,9 @@ def check_unseen(prompt_mask: Tensor, labels: Tensor | None, shift_labels: Tenso
         name: the model's, for the message.
 
     Raises:
-        UnsupportedModelError: says how many there are.
+        UnsupportedModelError: says what to set.
     """
-    if torch.compiler.is_compiling() or prompt_mask.ndim != 2:
+    if prompt_mask.ndim != 2:
         return
     if shift_labels is not None:
         learned = shift_labels[:, :-1]
@@ -64,10 +70,17 @@ def check_unseen(prompt_mask: Tensor, labels: Tensor | None, shift_labels: Tenso
     within = prompt_mask[:, 1:] & prompt_mask[:, :-1]
     if within.shape != learned.shape:
         return  # the guard or the loss says so
-    num_seen = int((within.to(learned.device) & (learned != IGNORE_INDEX)).sum())
-    if num_seen:
-        raise UnsupportedModelError(
-            f'{name}: scope="prompt", and the labels of {num_seen} tokens inside of prompts are not {IGNORE_INDEX}: '
-            f"the positions before them see these tokens, so that the loss would read its own answer. Set the labels "
-            f"of prompts to {IGNORE_INDEX}, or correct prompt_mask or completion_mask."
-        )
+    _refuse_unless(
+        ~(within.to(learned.device) & (learned != IGNORE_INDEX)).any(),
+        f'{name}: scope="prompt", and labels of tokens inside of prompts are not {IGNORE_INDEX}: the positions before '
+        f"them see these tokens, so that the loss would read its own answer. Set the labels of prompts to "
+        f"{IGNORE_INDEX}, or correct prompt_mask or completion_mask.",
+    )
+
+
+def _refuse_unless(holds: Tensor, message: str) -> None:
+    """Raises where a tensor is not true: in compiled code as it runs, and then as a RuntimeError."""
+    if torch.compiler.is_compiling():
+        torch._assert_async(holds, message)
+    elif not holds:
+        raise UnsupportedModelError(message)

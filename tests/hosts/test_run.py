@@ -39,6 +39,12 @@ def test_a_child_loads_its_model_unmasked(causal, capfd):
     assert "layers (2, 3)" in printed
 
 
+def test_one_may_stand_inside_of_another(causal, capfd):
+    inner = ["decausal", "run", "--unmask", "0011", "--", *python("-c", LOAD, causal)]
+    assert run([*python("-m"), *inner], "0011", None) == 0
+    assert "layers (2, 3)" in capfd.readouterr().out
+
+
 def test_a_child_that_python_keeps_from_being_joined_ends_with_an_error(causal, capfd):
     assert run(python("-I", "-c", LOAD, causal), "0011", None) == 1
     printed = capfd.readouterr()

@@ -1,6 +1,7 @@
 """What a toolkit loads, trains and saves: it is unmasked, saved with its pattern, or refused."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -19,14 +20,19 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    ResNetConfig,
+    ResNetModel,
     T5Config,
     T5ForConditionalGeneration,
     Trainer,
     TrainingArguments,
+    ViTConfig,
+    ViTModel,
 )
 from transformers.integrations.peft import PeftAdapterMixin
 
 import decausal
+from decausal._checkpoint import record_beside
 from decausal.hosts._join import Host
 from decausal.hosts._seams import join_process
 from decausal.hosts._wanted import Wanted
@@ -132,8 +138,10 @@ def test_a_model_inside_of_a_wrapper_is_unmasked(causal, joined):
         T5ForConditionalGeneration(
             T5Config(vocab_size=16, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0)
         ),
+        ViTModel(ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)),
+        ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1])),
     ],
-    ids=["encoder", "encoder-decoder"],
+    ids=["encoder", "encoder-decoder", "pictures", "no layers"],
 )
 def test_what_is_no_decoder_is_left_alone(model, joined, tmp_path, capsys):
     model.save_pretrained(tmp_path / "model")
@@ -141,7 +149,7 @@ def test_what_is_no_decoder_is_left_alone(model, joined, tmp_path, capsys):
     reports.mkdir()
     joined(report_dir=reports)
     type(model).from_pretrained(tmp_path / "model")
-    assert f"left alone: {type(model).__name__}" in capsys.readouterr().out
+    assert re.search(f"left alone.*{type(model).__name__}", capsys.readouterr().out)
     assert not list(reports.iterdir())
 
 
@@ -289,6 +297,11 @@ def test_a_model_joined_otherwise_than_its_adapter_is_refused(causal, adapter, j
         PeftModel.from_pretrained(model, adapter)
 
 
+def test_a_hub_that_does_not_answer_is_no_missing_record(tmp_path):
+    with pytest.raises(OSError, match="whether nobody/nothing records a pattern cannot be known"):
+        record_beside("nobody/nothing", cache_dir=tmp_path)
+
+
 def test_an_adapter_that_records_nothing_leaves_its_model_as_it_is(causal, adapter, joined):
     (adapter / "config.json").unlink()
     joined(None)
@@ -312,6 +325,15 @@ def test_training_a_causal_model_is_refused(llama, joined):
         Accelerator(cpu=True).prepare(llama())
     joined("none")
     Accelerator(cpu=True).prepare(llama())
+
+
+def test_a_causal_model_that_is_trained_beside_an_unmasked_one_is_refused(llama, joined):
+    joined()
+    teacher, student, critic = llama(), llama(), nn.Linear(4, 1)
+    decausal.unmask(teacher, "0011", scope="prompt")
+    Accelerator(cpu=True).prepare(teacher, critic)
+    with pytest.raises(decausal.UnsupportedModelError, match="LlamaForCausalLM is about to be trained"):
+        Accelerator(cpu=True).prepare(teacher, student)
 
 
 def test_a_causal_model_that_is_not_trained_may_be_prepared(llama, joined):
@@ -364,14 +386,15 @@ def test_rows_split_over_processes_are_refused(causal, joined, name):
     ("environment", "name"),
     [
         ({}, "0-of-0-1"),
-        ({"RANK": "1", "WORLD_SIZE": "2"}, "1-of-0-2"),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, "1-of-1-2"),
+        ({"RANK": "3", "LOCAL_RANK": "1", "LOCAL_SIZE": "2"}, "3-of-2-4"),
         ({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}, "5-of-4-8"),
     ],
 )
 def test_a_process_says_which_of_those_on_its_machine_has_joined(
     causal, joined, tmp_path, monkeypatch, environment, name
 ):
-    for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+    for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "LOCAL_SIZE"):
         monkeypatch.delenv(key, raising=False)
     for key, value in environment.items():
         monkeypatch.setenv(key, value)

@@ -4,9 +4,10 @@ from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from decausal._attach import RECORD, unmasked_layers
-from decausal._errors import CheckpointError
+from decausal._errors import CheckpointError, UnsupportedModelError
 from decausal._layers import is_encoder, text_config, transformers_model
 from decausal._pattern import LayerPattern
 from decausal.hosts._join import join, say
@@ -15,7 +16,7 @@ from decausal.hosts._wanted import Wanted
 
 
 def join_loaded(model: PreTrainedModel, wanted: Wanted) -> None:
-    """Unmasks a model that transformers has loaded; what is no decoder-only model is left alone.
+    """Unmasks a model that transformers has loaded; what is no decoder-only model is left alone, and that is said.
 
     Raises:
         CheckpointError: what its checkpoint records is not what is wanted.
@@ -28,7 +29,13 @@ def join_loaded(model: PreTrainedModel, wanted: Wanted) -> None:
     if record is not None:
         follow_record(model, record, str(model.name_or_path), wanted)
     elif wanted.unmask is not None:
-        join(model, wanted.unmask, wanted.scope, wanted.host)
+        try:
+            join(model, wanted.unmask, wanted.scope, wanted.host)
+        except (UnsupportedModelError, ValueError) as error:
+            if text_config(model).model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+                raise
+            say(f"left alone, and causal if it is a decoder: {error}")  # what sees pictures or sound, mostly
+            return
         report(wanted.report_dir)
 
 

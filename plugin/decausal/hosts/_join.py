@@ -12,7 +12,7 @@ from torch import nn
 import decausal
 from decausal._classifier import HEAD_NAMES
 from decausal._errors import UnsupportedModelError
-from decausal._layers import find_decoder_stack, transformers_model
+from decausal._layers import find_decoder_stack, transformers_model, writes_text
 from decausal._masks import Scope, Window
 from decausal._pattern import format_layers
 from decausal._weights import keep_packed
@@ -61,8 +61,8 @@ def join(
     warn_untested(host)
     check_attention_code(host)
     base = transformers_model(model)
-    scope = scope or ("prompt" if base.can_generate() else "all")
-    if scope == "all" and unmask != "none" and base.can_generate():
+    scope = scope or ("prompt" if writes_text(base) else "all")
+    if scope == "all" and unmask != "none" and writes_text(base):
         raise UnsupportedModelError(
             f'{host.name}: scope="all" with {type(base).__name__}, whose loss asks every position for the next token: '
             f"in unmasked layers it would read the answer to its right. Choose scope prompt, with which the prompt is "

@@ -14,10 +14,11 @@ def report(report_dir: str | None) -> None:
     """
     if report_dir is None:
         return
-    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    first = 0
-    if "LOCAL_RANK" in os.environ and "LOCAL_WORLD_SIZE" in os.environ:
-        first, size = rank - int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    rank = int(os.environ.get("RANK", "0"))
+    first, size = rank, 1  # where the launcher does not say how many there are on this machine
+    local_size = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE")  # the latter by DeepSpeed's
+    if "LOCAL_RANK" in os.environ and local_size:
+        first, size = rank - int(os.environ["LOCAL_RANK"]), int(local_size)
     with suppress(FileNotFoundError):  # on another machine, where its own `decausal run` would have made it
         (Path(report_dir) / f"{rank}-of-{first}-{first + size}").touch()
 

@@ -19,7 +19,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from decausal._attach import unmasked_layers
 from decausal._checkpoint import record_beside, take_quantization
 from decausal._errors import CheckpointError, UnsupportedModelError
-from decausal._layers import transformers_model
+from decausal._layers import find_decoder_stack, is_encoder, transformers_model
 from decausal._weights import ADAPTER_CONFIG
 from decausal.hosts._follow import follow_record, join_loaded
 from decausal.hosts._ranks import report
@@ -130,12 +130,13 @@ def prepare(wanted: Wanted, original: Callable[..., Any], accelerator: Any, *arg
     """`Accelerator.prepare`: a model that is about to be trained must be unmasked, and a row must stay whole.
 
     Raises:
-        UnsupportedModelError: no layer of the model is unmasked, or rows are split over processes.
+        UnsupportedModelError: no layer of a model is unmasked, or rows are split over processes.
     """
     trained = [arg for arg in args if isinstance(arg, nn.Module) and any(p.requires_grad for p in arg.parameters())]
-    if trained and wanted.unmask != "none" and not any(map(unmasked_layers, trained)):
+    causal = [model for model in trained if not unmasked_layers(model)]
+    if wanted.unmask != "none" and causal and (len(causal) == len(trained) or any(map(_is_decoder, causal))):
         raise UnsupportedModelError(
-            f"{type(trained[0]).__name__} is about to be trained, and no layer of it is unmasked: it was not loaded by "
+            f"{type(causal[0]).__name__} is about to be trained, and no layer of it is unmasked: it was not loaded by "
             f"the from_pretrained of a decoder-only model of transformers, or the checkpoint that it came from records "
             f"no pattern. Say which layers by unmask, or call decausal.unmask(model, PATTERN) in the script itself."
         )
@@ -149,6 +150,14 @@ def prepare(wanted: Wanted, original: Callable[..., Any], accelerator: Any, *arg
     if any(map(unmasked_layers, trained)):
         report(wanted.report_dir)  # unmasked by the script itself, perhaps
     return original(accelerator, *args, **kwargs)
+
+
+def _is_decoder(model: nn.Module) -> bool:
+    """Whether there are layers in it that could be unmasked; a head or a critic beside the model has none."""
+    try:
+        return not is_encoder(find_decoder_stack(model).config)
+    except UnsupportedModelError:
+        return False
 
 
 def _load_adapter_upon_base(call: inspect.BoundArguments) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from decausal._masks import Scope
 from decausal.hosts._join import BANNER, Host, warn_untested
-from decausal.hosts._ranks import missing_ranks
+from decausal.hosts._ranks import missing_ranks, report
 from decausal.hosts._seams import RUN_VARIABLE
 from decausal.hosts._wanted import Wanted
 
@@ -46,6 +46,8 @@ def run(command: Sequence[str], unmask: str | None, scope: Scope | None) -> int:
         with subprocess.Popen(list(command), env=environment) as process, _passing_signals_to(process):
             status = process.wait()
         missing = missing_ranks([path.name for path in Path(report_dir).iterdir()])
+    if not missing and RUN_VARIABLE in os.environ:  # we are ourselves the command of another `decausal run`
+        report(Wanted.from_json(os.environ[RUN_VARIABLE]).report_dir)
     if status or not missing:
         return status if status >= 0 else 128 - status
     print(f"{BANNER}error: {missing}", file=sys.stderr, flush=True)
