@@ -78,6 +78,8 @@ def convert_gguf(gguf_file: Path, directory: Path) -> None:
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
+    for name, token in SPECIAL_TOKENS.items():  # transformers 5.16 takes others from the file
+        setattr(tokenizer, name, token)
     tokenizer.model_max_length = model.config.max_position_embeddings
     tokenizer.save_pretrained(directory)
 

@@ -23,7 +23,7 @@ make_environment() { # host
   [ "$(cat ".hosts/$1/ready" 2>/dev/null)" != "${packages[$1]}" ] || return 0
   "$python" -m pip install --quiet torch==2.13.0
   # shellcheck disable=SC2086
-  "$python" -m pip install --quiet torch==2.13.0 ${packages[$1]} pytest==9.2.0 pytest-timeout
+  "$python" -m pip install --quiet torch==2.13.0 ${packages[$1]} pytest==9.2.0 pytest-timeout pytest-xdist
   if [ "$1" = llamafactory ] && ! "$python" -c 'import torchaudio' 2>/dev/null; then
     # Built for CUDA. It runs without torchvision, but imports torchaudio, for sound, in any case.
     "$python" -m pip uninstall --quiet --yes torchvision torchaudio
@@ -43,6 +43,6 @@ for host in "$@"; do
   ".hosts/$host/bin/python" -m pip install --quiet -e ".${extras[$host]}"
   tests=$(find tests/hosts -name "test_${host//-/_}.py")
   # shellcheck disable=SC2086
-  ".hosts/$host/bin/python" -m pytest -p no:anyio -W ignore -m host --timeout 900 $tests
+  ".hosts/$host/bin/python" -m pytest -n 2 --dist worksteal -p no:anyio -W ignore -m host --timeout 900 $tests
   echo "== $host: $((SECONDS - started)) s"
 done

@@ -71,7 +71,15 @@ def classifier(llama):
 
 
 def test_axolotl_calls_the_hooks_by_these_names():
-    hooks = {"register", "get_input_args", "get_training_args", "post_model_build", "pre_lora_load", "get_trainer_cls"}
+    hooks = {
+        "register",
+        "get_input_args",
+        "get_training_args",
+        "post_model_build",
+        "pre_lora_load",
+        "pre_model_load",
+        "get_trainer_cls",
+    }
     assert hooks | {"post_train_unload", "on_config_validation_error"} <= set(vars(BasePlugin))
 
 
@@ -97,6 +105,15 @@ def test_a_tagger_is_saved_with_all_that_reading_it_needs(plugin, classifier, ta
     assert classifier.config.label2id == {"O": 0, "B-LOC": 1, "I-LOC": 2}
     assert classifier.config.architectures == ["LlamaForTokenClassification"]
     assert classifier.config.decausal["tagging"] == {"max_length": 8, "stride": 2, "label_position": "first"}
+
+
+def test_the_head_of_a_tagger_is_of_the_seed(plugin, tagging):
+    drawn = []
+    for seed in (None, 42, 7):
+        torch.rand(3)
+        plugin.pre_model_load(tagging | {"seed": seed})
+        drawn.append(torch.rand(1).item())
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_lora_is_kept_off_the_head(plugin, classifier, tagging):

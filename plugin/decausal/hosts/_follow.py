@@ -34,7 +34,7 @@ def join_loaded(model: PreTrainedModel, wanted: Wanted) -> None:
         except (UnsupportedModelError, ValueError) as error:
             if text_config(model).model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
                 raise
-            say(f"left alone, and causal if it is a decoder: {error}")  # what sees pictures or sound, mostly
+            say(f"left alone: {type(model).__name__}, which is causal if it is a decoder: {error}")
             return
         report(wanted.report_dir)
 

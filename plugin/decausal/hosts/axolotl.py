@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from axolotl.integrations.base import BasePlugin
 from pydantic import BaseModel
-from transformers import GenerationConfig, PreTrainedModel, Trainer
+from transformers import GenerationConfig, PreTrainedModel, Trainer, set_seed
 
 from decausal._attach import RECORD
 from decausal._checkpoint import make_record
@@ -68,6 +68,11 @@ class DecausalPlugin(BasePlugin):  # type: ignore[misc]
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
         """On a machine without an accelerator, training is on the CPU, which transformers wants to be told."""
         return {} if torch.accelerator.is_available() else {"use_cpu": True}
+
+    def pre_model_load(self, cfg: Any) -> None:
+        """Seed the fresh head of a tagger: Axolotl (0.19) seeds what comes behind the model only."""
+        if is_tagging(cfg):
+            set_seed(42 if cfg.seed is None else cfg.seed)  # by default that of transformers
 
     def post_model_build(self, cfg: Any, model: PreTrainedModel) -> None:
         """Unmask the model that Axolotl has built.
