@@ -161,6 +161,12 @@ def test_a_missing_file_is_named(cfg):
         fit_tagging(cfg)
 
 
+def test_a_missing_file_is_not_only_looked_for_on_the_hub(cfg):
+    cfg["datasets"][0]["path"] = "data/trian.txt"
+    with pytest.raises(DataError, match=r"data/trian\.txt: there is no such file, and no data set of this name"):
+        fit_tagging(cfg)
+
+
 def test_data_without_entities_are_refused(cfg, tmp_path):
     (tmp_path / "train.tsv").write_text("a\tO\nb\tO\n\n")
     with pytest.raises(DataError, match="no word is tagged as anything but O"):

@@ -212,9 +212,12 @@ def _read(entry: Any, split: str, tag_scheme: str) -> tuple[datasets.Dataset, Re
         return read_sentences(source, tag_scheme=tag_scheme, split=entry.get("split"), **options)
     if set(options) - {"columns"}:
         raise DataError(f"{source}: there is no such file, and {', '.join(options)} are for files.")
-    return read_dataset(
-        source, config_name=entry.get("name"), split=entry.get("split") or split, tag_scheme=tag_scheme, **options
-    )
+    try:
+        return read_dataset(
+            source, config_name=entry.get("name"), split=entry.get("split") or split, tag_scheme=tag_scheme, **options
+        )
+    except DataError as error:
+        raise DataError(f"{source}: there is no such file, and no data set of this name was read: {error}") from error
 
 
 def _labels(sentences: datasets.Dataset) -> list[str]:

@@ -131,6 +131,7 @@ accelerator.end_training()
 """
 
 
+@pytest.mark.xdist_group("one launcher has the port")
 def test_a_loop_of_accelerate_s_own_is_joined_in_every_process(command, stories, tmp_path):
     script = tmp_path / "loop.py"
     script.write_text(LOOP)
@@ -141,6 +142,7 @@ def test_a_loop_of_accelerate_s_own_is_joined_in_every_process(command, stories,
     assert "audit passed" in command("decausal", "audit", tmp_path / "out", "--unmask", "00111")
 
 
+@pytest.mark.xdist_group("one launcher has the port")
 def test_every_process_is_joined_and_the_saved_adapter_proves_it(command, sft, tmp_path):
     two = ("--accelerate_config", ROOT / "recipes" / "launch" / "ddp_cpu.yaml", "--max_steps", "2")
     output = command(*UNMASKED, *sft, *two)
