@@ -17,19 +17,21 @@ declare -A packages=(
 )
 declare -A extras=([axolotl]="[train]" [llamafactory]="" [ms-swift]="" [trl]="[train]") # what a user of it installs
 
+tools="pytest==9.2.0 pytest-timeout pytest-xdist"
+
 make_environment() { # host
-  local python=.hosts/$1/bin/python
+  local python=.hosts/$1/bin/python holds="${packages[$1]} $tools"
   [ -e "$python" ] || "${PYTHON:-python3}" -m venv ".hosts/$1"
-  [ "$(cat ".hosts/$1/ready" 2>/dev/null)" != "${packages[$1]}" ] || return 0
+  [ "$(cat ".hosts/$1/ready" 2>/dev/null)" != "$holds" ] || return 0
   "$python" -m pip install --quiet torch==2.13.0
   # shellcheck disable=SC2086
-  "$python" -m pip install --quiet torch==2.13.0 ${packages[$1]} pytest==9.2.0 pytest-timeout pytest-xdist
+  "$python" -m pip install --quiet torch==2.13.0 $holds
   if [ "$1" = llamafactory ] && ! "$python" -c 'import torchaudio' 2>/dev/null; then
     # Built for CUDA. It runs without torchvision, but imports torchaudio, for sound, in any case.
     "$python" -m pip uninstall --quiet --yes torchvision torchaudio
     touch "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torchaudio.py"
   fi
-  echo "${packages[$1]}" >".hosts/$1/ready"
+  echo "$holds" >".hosts/$1/ready"
 }
 
 if [ ! -e models/smollm2-135m/model.safetensors ]; then
