@@ -45,6 +45,6 @@ for host in "$@"; do
   ".hosts/$host/bin/python" -m pip install --quiet -e ".${extras[$host]}"
   tests=$(find tests/hosts -name "test_${host//-/_}.py")
   # shellcheck disable=SC2086
-  ".hosts/$host/bin/python" -m pytest -n 2 --dist loadgroup -p no:anyio -W ignore -m host --timeout 900 $tests
+  ".hosts/$host/bin/python" -m pytest -n 2 --dist worksteal -p no:anyio -W ignore -m host --timeout 900 $tests
   echo "== $host: $((SECONDS - started)) s"
 done

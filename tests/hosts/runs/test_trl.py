@@ -131,7 +131,6 @@ accelerator.end_training()
 """
 
 
-@pytest.mark.xdist_group("one launcher has the port")
 def test_a_loop_of_accelerate_s_own_is_joined_in_every_process(command, stories, tmp_path):
     script = tmp_path / "loop.py"
     script.write_text(LOOP)
@@ -140,18 +139,6 @@ def test_a_loop_of_accelerate_s_own_is_joined_in_every_process(command, stories,
     for rank in (0, 1):
         assert f"decausal: rank {rank}: joined transformers: LlamaForTokenClassification" in output
     assert "audit passed" in command("decausal", "audit", tmp_path / "out", "--unmask", "00111")
-
-
-@pytest.mark.xdist_group("one launcher has the port")
-def test_every_process_is_joined_and_the_saved_adapter_proves_it(command, sft, tmp_path):
-    two = ("--accelerate_config", ROOT / "recipes" / "launch" / "ddp_cpu.yaml", "--max_steps", "2")
-    output = command(*UNMASKED, *sft, *two)
-    for rank in (0, 1):
-        assert f"decausal: rank {rank}: joined transformers: LlamaForCausalLM" in output
-    assert "audit passed" in command("decausal", "audit", tmp_path / "out", "--unmask", "00111")
-    causal = command(*sft, *two)
-    assert "decausal" not in causal
-    assert first_loss(causal) != first_loss(output)
 
 
 def test_packed_documents_have_the_loss_of_separate_ones(command, sft):
