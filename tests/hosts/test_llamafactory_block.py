@@ -8,7 +8,7 @@ from transformers import TrainerCallback
 
 import decausal
 from decausal.hosts import llamafactory
-from decausal.hosts._llamafactory_limits import refuse_settings
+from decausal.hosts._llamafactory_limits import SETTINGS, refuse_settings
 from decausal.hosts._wanted import Wanted
 from decausal.hosts.llamafactory import HOST, RefuseCausal, take_block
 
@@ -82,9 +82,9 @@ def test_another_process_or_program_that_would_train_is_refused(name):
 
 
 def test_an_ordinary_run_is_not_refused():
-    refuse_settings(
-        yaml.safe_load(RECIPE.read_text(encoding="utf-8")), {"FORCE_TORCHRUN": "1", "RANK": "0", "USE_V1": "0"}
-    )
+    recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    assert not recipe.keys() & SETTINGS.keys()
+    assert refuse_settings(recipe, {"FORCE_TORCHRUN": "1", "RANK": "0", "USE_V1": "0"}) is None
 
 
 def test_chatting_is_refused_with_the_reason(monkeypatch):
