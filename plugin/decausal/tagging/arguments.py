@@ -60,6 +60,12 @@ class TaggingArguments:
         default=True, metadata={"help": "Whether the language puts spaces between words (not for Chinese)."}
     )
     pad_to_multiple_of: int | None = field(default=8, metadata={"help": "Batches are padded to a multiple of this."})
+    packing: bool = field(
+        default=False, metadata={"help": "Train on the windows of a batch laid into rows, instead of padded: exact."}
+    )
+    packing_length: int = field(
+        default=256, metadata={"help": "Sub-words of a packed row, or those of the longest window if it has more."}
+    )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after this many evaluations without a better validation F1."}
     )
@@ -68,7 +74,7 @@ class TaggingArguments:
     )
 
     def __post_init__(self) -> None:
-        for name in ("max_length", "max_train_samples", "max_eval_samples", "max_test_samples"):
+        for name in ("max_length", "packing_length", "max_train_samples", "max_eval_samples", "max_test_samples"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: give at least 1, or leave it out.")

@@ -10,6 +10,7 @@ from decausal._errors import UnsupportedModelError
 from decausal._layers import is_encoder, text_config, transformers_model
 from decausal.tagging.exact import ExactTrainer
 from decausal.tagging.outputs import remove_run
+from decausal.tagging.packing import check_packing
 from decausal.tagging.processes import describe_run, say
 
 
@@ -19,15 +20,19 @@ class CheckFirst(TrainerCallback):
     Args:
         trainer: holds the model, and has loaded the checkpoint of a run that goes on.
         pattern: what its layers should be.
+        is_packed: whether its training data come in packed rows.
         replaced: the directory of an earlier run, deleted once the checks have passed.
 
     Attributes:
         facts: what the run is, and the audit's verdict, in words.
     """
 
-    def __init__(self, trainer: ExactTrainer, pattern: str, replaced: Path | None = None) -> None:
+    def __init__(
+        self, trainer: ExactTrainer, pattern: str, *, is_packed: bool = False, replaced: Path | None = None
+    ) -> None:
         self.trainer = trainer
         self.pattern = pattern
+        self.is_packed = is_packed
         self.replaced = replaced
         self.facts: dict[str, str] = {}
 
@@ -36,7 +41,7 @@ class CheckFirst(TrainerCallback):
 
         Raises:
             ValueError: the run is not what its launcher was asked for.
-            UnsupportedModelError: a layer is not what the pattern says.
+            UnsupportedModelError: a layer is not what the pattern says, or sees other documents of a packed row.
         """
         self.facts["processes"] = describe_run(self.trainer)
         say(self.facts["processes"])
@@ -55,4 +60,6 @@ class CheckFirst(TrainerCallback):
         say(report)
         if not report.ok:
             raise UnsupportedModelError(f"the audit failed before the first step, and nothing was trained.\n{report}")
+        if self.is_packed:
+            check_packing(report)
         return str(report)

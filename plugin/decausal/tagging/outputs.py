@@ -44,6 +44,8 @@ _MAY_CHANGE = (
     "max_eval_samples",
     "max_test_samples",
     "pad_to_multiple_of",
+    "packing",
+    "packing_length",
     "early_stopping_patience",
     "overwrite_output_dir",
 )

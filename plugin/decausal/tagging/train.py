@@ -15,6 +15,7 @@ from transformers import DataCollatorForTokenClassification, EarlyStoppingCallba
 
 from decausal._attach import unmasked_layers
 from decausal._checkpoint import make_record
+from decausal._layers import attention_kernel, text_config, transformers_model
 from decausal._tokenizer import load_tokenizer
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments, parse_recipe
 from decausal.tagging.begin import CheckFirst
@@ -27,6 +28,7 @@ from decausal.tagging.model import (
     read_config,
 )
 from decausal.tagging.outputs import check_resumed, checkpoint_to_resume, depends_on, writing
+from decausal.tagging.packing import PackingCollator, check_packable
 from decausal.tagging.processes import check_launch, name_rank, say
 from decausal.tagging.reading.corpus import ReadReport
 from decausal.tagging.results import describe, environment, save_results
@@ -79,6 +81,8 @@ def train(
     config = read_config(model_config)
     # A pattern that does not fit is better known at once.
     layers = make_record(config, tagging.unmask, tagging.window)["layers"]
+    if tagging.packing:
+        check_packable(config, training)
     corpus = Corpus.read(tagging)
     tagging = replace(tagging, tag_scheme=corpus.tag_scheme)
     labels = corpus.labels
@@ -122,7 +126,9 @@ def train(
     trainer = _trainer(model, tokenizer, splits, tagging, training, recipe, interrupt)
     if checkpoint is not None:
         fit_shards(checkpoint, trainer)
-    check_first = CheckFirst(trainer, tagging.unmask, replaced=None if checkpoint else output)
+    check_first = CheckFirst(
+        trainer, tagging.unmask, is_packed=tagging.packing, replaced=None if checkpoint else output
+    )
     trainer.add_callback(check_first)
     with interrupt.listening():
         try:
@@ -194,12 +200,23 @@ def _trainer(
             train_dataset=splits["train"].windows,
             recipe=recipe,
             validation=splits.get("validation"),
+            packing=_packing(model, tokenizer, tagging) if tagging.packing else None,
             data_collator=DataCollatorForTokenClassification(tokenizer, pad_to_multiple_of=tagging.pad_to_multiple_of),
             processing_class=tokenizer,
             callbacks=callbacks,
         )
     except RuntimeError as error:  # report_to names a service that is not installed
         raise ValueError(f"report_to={training.report_to}: {error}") from error
+
+
+def _packing(model: nn.Module, tokenizer: PreTrainedTokenizerFast, tagging: TaggingArguments) -> PackingCollator:
+    assert tokenizer.pad_token_id is not None, "load_tokenizer sees to it"
+    return PackingCollator(
+        tokenizer.pad_token_id,
+        tagging.packing_length,
+        multiple=tagging.pad_to_multiple_of or 1,
+        is_flash=attention_kernel(text_config(transformers_model(model))) == "flash",
+    )
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ import datasets
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import SequentialSampler
+from torch.utils.data import DataLoader, SequentialSampler
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from decausal.tagging.align import IGNORE_INDEX, merge_predictions
 from decausal.tagging.exact import ExactTrainer
 from decausal.tagging.metrics import Scores, score
+from decausal.tagging.packing import PackingCollator
 from decausal.tagging.sampler import add_blank
 from decausal.tagging.splits import Split
 
@@ -58,6 +59,7 @@ class TaggingTrainer(TokenMeanTrainer, ExactTrainer):
         args: those of the training.
         train_dataset: windows, as `Split` has them.
         validation: the split that `evaluate` scores.
+        packing: lays the windows of training batches into rows; otherwise they are padded, as all others are.
         **kwargs: those of `ExactTrainer`.
     """
 
@@ -67,6 +69,7 @@ class TaggingTrainer(TokenMeanTrainer, ExactTrainer):
         args: TrainingArguments,
         train_dataset: datasets.Dataset,
         validation: Split | None = None,
+        packing: PackingCollator | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -78,7 +81,18 @@ class TaggingTrainer(TokenMeanTrainer, ExactTrainer):
             **kwargs,
         )
         self.validation = validation
+        self.packing = packing
         assert not self._loss_shifts_labels, "labels of words are not shifted"
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """As in `Trainer`, with packed rows if they are wanted."""
+        padding = self.data_collator
+        self.data_collator = self.packing or padding
+        try:
+            loader: DataLoader[Any] = super().get_train_dataloader()
+        finally:
+            self.data_collator = padding
+        return loader
 
     def tag(self, split: Split) -> list[list[str]]:
         """The predicted tag of every word, sentence by sentence."""
