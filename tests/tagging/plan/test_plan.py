@@ -32,6 +32,13 @@ def test_the_plan_counts_the_recipes_own_data(recipe):
     assert epoch.padded_tokens == 96 * 8
 
 
+def test_packed_rows_are_planned_with_hardly_any_padding(recipe):
+    packed, padded = (make_plan([recipe(packing=packing)]) for packing in (True, False))
+    assert packed.epoch.tokens == padded.epoch.tokens
+    assert packed.epoch.tokens <= packed.epoch.padded_tokens < packed.epoch.tokens + 6 * 8 < padded.epoch.padded_tokens
+    assert "seldom reached" in packed.notes[0]
+
+
 def test_processes_share_an_epochs_steps(recipe):
     plan = make_plan([recipe(use_cpu=False)], ROOT / "recipes" / "launch" / "ddp.yaml", num_processes=4)
     assert plan.epoch.steps == 2

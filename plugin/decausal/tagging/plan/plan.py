@@ -19,6 +19,7 @@ from decausal.tagging.arguments import (
     read_recipe,
 )
 from decausal.tagging.model import longest_input, read_config, sketch_model
+from decausal.tagging.packing import PackingCollator
 from decausal.tagging.plan.step import FakeStep, StepMemory, mixed_precision
 from decausal.tagging.plan.strategy import Strategy, Weights, device_memory
 from decausal.tagging.sampler import EpochSampler
@@ -36,7 +37,7 @@ class Epoch:
         windows: how many there are.
         longest: sub-words of the longest, padding included.
         tokens: sub-words of all.
-        padded_tokens: the same, padding included.
+        padded_tokens: the same, padding, or tails of packed rows, included.
         steps: optimizer steps.
     """
 
@@ -143,6 +144,8 @@ def make_plan(
         variant = copy.copy(training)
         variant.gradient_checkpointing = checkpointing
         needs[checkpointing] = _need((tagging, model_config, variant), corpus.labels, strategy, on_gpu, epoch, memory)
+    if tagging.packing:
+        notes += ("The memory is that of a batch of the longest windows, each padded: packed, it is seldom reached.",)
     notes += (_assumptions(strategy, on_gpu),)
     batch_size = training.per_device_train_batch_size
     return Plan(strategy, on_gpu, batch_size, epoch, memory, needs, bool(training.gradient_checkpointing), notes)
@@ -218,7 +221,11 @@ def _count_epoch(
     )
     multiple = tagging.pad_to_multiple_of or 1
     batches = [[lengths[i] for i in order[start : start + size]] for start in range(0, len(order), size)]
-    padded = [len(batch) * multiple * math.ceil(max(batch) / multiple) for batch in batches]
+    if tagging.packing:
+        packer = PackingCollator(pad_token_id=0, row_length=tagging.packing_length, multiple=multiple)
+        padded = [len(rows) * row_length for rows, row_length in map(packer.lay, batches)]
+    else:
+        padded = [len(batch) * multiple * math.ceil(max(batch) / multiple) for batch in batches]
     steps = math.ceil(math.ceil(len(batches) / processes) / accumulation)
     longest = multiple * math.ceil(max(lengths) / multiple)
     return Epoch(len(lengths), longest, sum(lengths), sum(padded), steps)
