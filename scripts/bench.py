@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -53,7 +54,8 @@ class Bench:
 
     def __init__(self, arguments: Sequence[str], threads: int | None = None) -> None:
         threads = threads or torch.get_num_threads()
-        self.tagging, self.model_config, self.training = parse_recipe(arguments)
+        tagging, self.model_config, self.training = parse_recipe(arguments)
+        self.tagging = replace(tagging, validation_file=None, test_file=None)
         torch.set_num_threads(threads)  # accelerate has set one
         set_seed(self.training.seed)
         corpus = Corpus.read(self.tagging)
