@@ -8,17 +8,17 @@ repetition, so that a machine which slows down slows all of them; a ratio is tha
 is told is the median over repetitions, and the extremes. RESULTS.json is written after each.
 """
 
+import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import typer
 from torch import nn
 from transformers import DataCollatorForTokenClassification, set_seed
 
@@ -34,14 +34,6 @@ from decausal.tagging.trainer import token_mean_loss
 
 Batch = dict[str, Any]
 Candidate = Callable[[], float]
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=(__doc__ or "").splitlines()[0])
-_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
-Recipe = Annotated[Path, typer.Argument(help="Recipe, whose fields may follow as --field value.")]
-Results = Annotated[Path, typer.Argument(help="Where to write.")]
-Steps = Annotated[int, typer.Option(help="Optimizer steps of a measurement.")]
-Repetitions = Annotated[int, typer.Option(help="Measurements of each candidate.")]
-Threads = Annotated[int | None, typer.Option(help="Threads of a CPU.")]
 
 
 class Bench:
@@ -94,10 +86,7 @@ class Bench:
 
     def packed(self, batch: Sequence[int]) -> Batch:
         """The batch in packed rows."""
-        collate = PackingCollator(
-            self.tokenizer.pad_token_id, self.tagging.packing_length, multiple=self.tagging.pad_to_multiple_of or 1
-        )
-        return collate([self.windows[place] for place in batch])
+        return PackingCollator.of(self.tagging, self.tokenizer, self.model)([self.windows[place] for place in batch])
 
     def seconds(self, batches: Sequence[Batch]) -> float:
         """How long one optimizer step on each batch takes, collation not included."""
@@ -129,98 +118,87 @@ class Bench:
         }
 
 
-@app.command(context_settings=_PASSED_ON)
-def hook(
-    context: typer.Context,
-    recipe: Recipe,
-    results: Results,
-    steps: Steps = 4,
-    repetitions: Repetitions = 5,
-    threads: Threads = None,
-) -> None:
-    """Seconds of a training step, untouched and with 0011 and 1111 unmasked, on padded and unpadded batches."""
-    bench = Bench([str(recipe), "--unmask", "none", *context.args], threads)
-    mixed = [bench.padded(batch) for batch in bench.batches("random", steps)]
-    whole = [{name: value for name, value in batch.items() if name != "attention_mask"} for batch in mixed]
+@dataclass(frozen=True)
+class Table:
+    """What is measured against what.
 
-    def candidate(pattern: str | None, batches: list[Batch]) -> Candidate:
+    Attributes:
+        figure: what a candidate returns, in words.
+        candidates: return a figure each.
+        baselines: for each candidate the one whose figure it is divided by.
+        facts: what else is known.
+    """
+
+    figure: str
+    candidates: dict[str, Candidate]
+    baselines: dict[str, str]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def hook(bench: Bench, steps: int) -> Table:
+    """Seconds of a training step, untouched and unmasked: on padded batches, and on the same without their mask."""
+    padded = [bench.padded(batch) for batch in bench.batches("random", steps)]
+    whole = [{name: value for name, value in batch.items() if name != "attention_mask"} for batch in padded]
+
+    def candidate(pattern: str, batches: list[Batch]) -> Candidate:
         def run() -> float:
-            handle = decausal.unmask(bench.model, pattern) if pattern else None
-            try:
+            with decausal.unmask(bench.model, pattern) if pattern != "untouched" else nullcontext():
                 return bench.seconds(batches) / steps
-            finally:
-                if handle is not None:
-                    handle.remove()
 
         return run
 
     candidates = {
-        f"{kind}, {pattern or 'untouched'}": candidate(pattern, batches)
-        for kind, batches in (("padded", mixed), ("unpadded", whole))
-        for pattern in (None, "0011", "1111")
+        f"{kind}, {pattern}": candidate(pattern, batches)
+        for kind, batches in (("padded", padded), ("unpadded", whole))
+        for pattern in ("untouched", "0011", "1111")
     }
     baselines = {name: f"{name.split(',')[0]}, untouched" for name in candidates}
-    _measure(candidates, baselines, repetitions, results, {"figure": "seconds a step", **bench.facts()})
+    return Table("seconds a step", candidates, baselines)
 
 
-@app.command(context_settings=_PASSED_ON)
-def pack(
-    context: typer.Context,
-    recipe: Recipe,
-    results: Results,
-    steps: Steps = 8,
-    repetitions: Repetitions = 5,
-    threads: Threads = None,
-) -> None:
-    """Real sub-words trained on in a second: in packed rows, in padded batches, and in those of like length."""
-    bench = Bench([str(recipe), *context.args], threads)
+def pack(bench: Bench, steps: int) -> Table:
+    """Real sub-words trained on in a second: in padded batches, in those of windows of like length, in packed rows."""
     drawn, grouped = bench.batches("random", steps), bench.batches("group_by_length", steps)
     laid = {
-        "padded": [bench.padded(batch) for batch in drawn],
-        "padded, grouped by length": [bench.padded(batch) for batch in grouped],
-        "packed": [bench.packed(batch) for batch in drawn],
+        "padded": (drawn, [bench.padded(batch) for batch in drawn]),
+        "padded, grouped by length": (grouped, [bench.padded(batch) for batch in grouped]),
+        "packed": (drawn, [bench.packed(batch) for batch in drawn]),
     }
     tokens = {
-        name: sum(bench.lengths[place] for batch in (grouped if "grouped" in name else drawn) for place in batch)
-        for name in laid
+        name: sum(bench.lengths[place] for batch in members for place in batch) for name, (members, _) in laid.items()
     }
-    fill = {name: tokens[name] / sum(batch["input_ids"].numel() for batch in found) for name, found in laid.items()}
-    candidates: dict[str, Candidate] = {
-        name: lambda name=name: tokens[name] / bench.seconds(laid[name])  # type: ignore[misc]
-        for name in laid
-    }
-    facts = {"figure": "real sub-words a second", "share of real sub-words": fill, **bench.facts()}
-    _measure(candidates, dict.fromkeys(candidates, "padded"), repetitions, results, facts)
+
+    def candidate(name: str) -> Candidate:
+        return lambda: tokens[name] / bench.seconds(laid[name][1])
+
+    slots = {name: sum(batch["input_ids"].numel() for batch in batches) for name, (_, batches) in laid.items()}
+    facts = {"share of real sub-words": {name: tokens[name] / slots[name] for name in laid}}
+    return Table(
+        "real sub-words a second", {name: candidate(name) for name in laid}, dict.fromkeys(laid, "padded"), facts
+    )
 
 
-def _measure(
-    candidates: dict[str, Candidate], baselines: dict[str, str], repetitions: int, path: Path, facts: dict[str, Any]
-) -> None:
-    """Measure, write, and print.
+TABLES: dict[str, tuple[Callable[[Bench, int], Table], list[str]]] = {
+    "hook": (hook, ["--unmask", "none"]),
+    "pack": (pack, []),
+}
+"""What makes each table, and the fields that a recipe must have for it."""
+
+
+def measure(table: Table, repetitions: int) -> Iterator[dict[str, Any]]:
+    """All that is known of every candidate, after each repetition.
 
     Args:
-        candidates: return a figure each.
-        baselines: whose figure each is divided by.
+        table: what to measure.
         repetitions: how often.
-        path: of the JSON.
-        facts: what else goes there.
     """
-    found: dict[str, list[float]] = {name: [] for name in candidates}
-    for run in candidates.values():
+    found: dict[str, list[float]] = {name: [] for name in table.candidates}
+    for run in table.candidates.values():
         run()  # warms up
-    for repetition in range(1, repetitions + 1):
-        for name, run in candidates.items():
+    for _ in range(repetitions):
+        for name, run in table.candidates.items():
             found[name].append(run())
-        rows = {name: compare(found[name], found[baselines[name]]) for name in candidates}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({**facts, "results": rows}, indent=1) + "\n", encoding="utf-8")
-        typer.echo(f"repetition {repetition} of {repetitions}")
-    for name, row in rows.items():
-        ratio, figure = row["ratio"], row["figure"]
-        typer.echo(
-            f"{name}: {figure['median']:.4g} ({figure['min']:.4g} to {figure['max']:.4g}), "
-            f"ratio {ratio['median']:.3f} ({ratio['min']:.3f} to {ratio['max']:.3f})"
-        )
+        yield {name: compare(found[name], found[table.baselines[name]]) for name in found}
 
 
 def compare(figures: Sequence[float], baseline: Sequence[float]) -> dict[str, Any]:
@@ -232,5 +210,32 @@ def compare(figures: Sequence[float], baseline: Sequence[float]) -> dict[str, An
     }
 
 
+def main() -> None:
+    """Measure as the command line says."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("recipe", help="its fields may follow as --field value")
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--steps", type=int, default=4, help="optimizer steps of a measurement")
+    parser.add_argument("--repetitions", type=int, default=5, help="measurements of each candidate")
+    parser.add_argument("--threads", type=int, help="of a CPU; by default torch's own number")
+    arguments, fields = parser.parse_known_args()
+    make, forced = TABLES[arguments.table]
+    bench = Bench([arguments.recipe, *fields, *forced], arguments.threads)
+    table = make(bench, arguments.steps)
+    facts = {"figure": table.figure, **table.facts, **bench.facts(), "steps": arguments.steps}
+    arguments.results.parent.mkdir(parents=True, exist_ok=True)
+    rows: dict[str, Any] = {}
+    for repetition, rows in enumerate(measure(table, arguments.repetitions), start=1):
+        arguments.results.write_text(json.dumps({**facts, "results": rows}, indent=1) + "\n", encoding="utf-8")
+        print(f"repetition {repetition} of {arguments.repetitions}", flush=True)
+    for name, row in rows.items():
+        figure, ratio = row["figure"], row["ratio"]
+        print(
+            f"{name}: {figure['median']:.4g} ({figure['min']:.4g} to {figure['max']:.4g}), "
+            f"ratio {ratio['median']:.3f} ({ratio['min']:.3f} to {ratio['max']:.3f})"
+        )
+
+
 if __name__ == "__main__":
-    app()
+    main()

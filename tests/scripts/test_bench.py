@@ -6,9 +6,9 @@ import pytest
 import torch
 import yaml
 from transformers import LlamaConfig, LlamaForCausalLM
-from typer.testing import CliRunner
 
 import bench
+import decausal
 import now_and_then
 import small_tokenizers
 
@@ -37,25 +37,39 @@ def recipe(tmp_path) -> str:
     return str(path)
 
 
-def results_of(table: str, recipe: str, tmp_path, *arguments: str) -> dict:
+def results_of(table: str, recipe: str, tmp_path, monkeypatch, *arguments: str) -> dict:
     path = tmp_path / "results" / f"{table}.json"
-    found = CliRunner().invoke(bench.app, [table, recipe, str(path), "--steps", "2", "--repetitions", "3", *arguments])
-    assert found.exit_code == 0, found.output
+    settings = ["--steps", "2", "--repetitions", "3", *arguments]
+    monkeypatch.setattr("sys.argv", ["bench.py", table, recipe, str(path), *settings])
+    bench.main()
     return json.loads(path.read_text())
 
 
-def test_packed_rows_are_held_against_padded_batches(recipe, tmp_path):
-    found = results_of("pack", recipe, tmp_path)
+def test_packed_rows_are_held_against_padded_batches(recipe, tmp_path, monkeypatch):
+    found = results_of("pack", recipe, tmp_path, monkeypatch)
     assert list(found["results"]) == ["padded", "padded, grouped by length", "packed"]
     assert found["share of real sub-words"]["packed"] > found["share of real sub-words"]["padded"]
     assert {len(row["figure"]["all"]) for row in found["results"].values()} == {3}
     assert found["results"]["padded"]["ratio"]["all"] == [1.0, 1.0, 1.0]
 
 
-def test_unmasked_layers_are_held_against_the_untouched_model(recipe, tmp_path):
-    found = results_of("hook", recipe, tmp_path, "--attn_implementation", "eager")
-    patterns = ("untouched", "0011", "1111")
-    assert list(found["results"]) == [f"{kind}, {pattern}" for kind in ("padded", "unpadded") for pattern in patterns]
+def test_unmasked_layers_are_held_against_the_untouched_model(recipe, tmp_path, monkeypatch):
+    measured = []
+    seconds = bench.Bench.seconds
+
+    def watched(self, batches):
+        measured.append(("attention_mask" in batches[0], decausal.unmasked_layers(self.model)))
+        return seconds(self, batches)
+
+    monkeypatch.setattr(bench.Bench, "seconds", watched)
+    fields = ["--attn_implementation", "eager", "--unmask", "1111"]  # the table has its own patterns
+    found = results_of("hook", recipe, tmp_path, monkeypatch, *fields)
+    assert list(found["results"]) == [
+        "padded, untouched", "padded, 0011", "padded, 1111", "unpadded, untouched", "unpadded, 0011", "unpadded, 1111"
+    ]  # fmt: skip
+    layers = [(), (2, 3), (0, 1, 2, 3)]
+    assert measured == [(has_mask, seen) for has_mask in (True, False) for seen in layers] * 4
+    assert found["results"]["unpadded, untouched"]["ratio"]["all"] == [1.0, 1.0, 1.0]
     assert found["attention"] == "eager"
 
 

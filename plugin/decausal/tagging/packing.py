@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedConfig, TrainingArguments
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedTokenizerFast, TrainingArguments
 
 from decausal._audit import AuditReport
 from decausal._errors import UnsupportedModelError
-from decausal._layers import is_encoder
+from decausal._layers import attention_kernel, is_encoder, text_config, transformers_model
 from decausal._pattern import format_layers
 from decausal.tagging.align import IGNORE_INDEX
+from decausal.tagging.arguments import TaggingArguments
 
 # Positions that are all 0 tell nothing: a row of one-token documents gets a tail, in which they go on.
 _SHORTEST_TAIL = 2
@@ -45,6 +46,19 @@ class PackingCollator:
     row_length: int = 256
     multiple: int = 8
     is_flash: bool = False
+
+    @classmethod
+    def of(cls, tagging: TaggingArguments, tokenizer: PreTrainedTokenizerFast, model: nn.Module) -> "PackingCollator":
+        """The collator that a recipe asks for.
+
+        Args:
+            tagging: the recipe's.
+            tokenizer: from `load_tokenizer`.
+            model: what rows are for; its attention kernel decides whether all windows go into one.
+        """
+        is_flash = attention_kernel(text_config(transformers_model(model))) == "flash"
+        assert tokenizer.pad_token_id is not None, "load_tokenizer sees to it"
+        return cls(tokenizer.pad_token_id, tagging.packing_length, tagging.pad_to_multiple_of or 1, is_flash)
 
     def __call__(self, windows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The batch.
@@ -83,13 +97,10 @@ class PackingCollator:
         """
         total, longest = sum(lengths), max(lengths)
         num_rows = 1 if self.is_flash else -(-total // max(self.row_length, longest))
-        row_length = self._round(max(-(-total // num_rows), longest))
+        row_length = -(-max(-(-total // num_rows), longest) // self.multiple) * self.multiple
         while len(rows := first_fit_decreasing(lengths, row_length)) > num_rows:
             row_length += self.multiple
         return rows, row_length
-
-    def _round(self, length: int) -> int:
-        return -(-length // self.multiple) * self.multiple
 
 
 def first_fit_decreasing(lengths: Sequence[int], row_length: int) -> list[list[int]]:

@@ -15,7 +15,6 @@ from transformers import DataCollatorForTokenClassification, EarlyStoppingCallba
 
 from decausal._attach import unmasked_layers
 from decausal._checkpoint import make_record
-from decausal._layers import attention_kernel, text_config, transformers_model
 from decausal._tokenizer import load_tokenizer
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments, parse_recipe
 from decausal.tagging.begin import CheckFirst
@@ -200,23 +199,13 @@ def _trainer(
             train_dataset=splits["train"].windows,
             recipe=recipe,
             validation=splits.get("validation"),
-            packing=_packing(model, tokenizer, tagging) if tagging.packing else None,
+            packing=PackingCollator.of(tagging, tokenizer, model) if tagging.packing else None,
             data_collator=DataCollatorForTokenClassification(tokenizer, pad_to_multiple_of=tagging.pad_to_multiple_of),
             processing_class=tokenizer,
             callbacks=callbacks,
         )
     except RuntimeError as error:  # report_to names a service that is not installed
         raise ValueError(f"report_to={training.report_to}: {error}") from error
-
-
-def _packing(model: nn.Module, tokenizer: PreTrainedTokenizerFast, tagging: TaggingArguments) -> PackingCollator:
-    assert tokenizer.pad_token_id is not None, "load_tokenizer sees to it"
-    return PackingCollator(
-        tokenizer.pad_token_id,
-        tagging.packing_length,
-        multiple=tagging.pad_to_multiple_of or 1,
-        is_flash=attention_kernel(text_config(transformers_model(model))) == "flash",
-    )
 
 
 if __name__ == "__main__":
