@@ -17,8 +17,9 @@ from decausal.tagging.arguments import parse_recipe, read_recipe
 from decausal.tagging.data import read_sentences
 from decausal.tagging.model import sketch_model
 from decausal.tagging.plan.plan import CUDA_CONTEXT
-from decausal.tagging.plan.step import FakeStep, mixed_precision
+from decausal.tagging.plan.step import FakeStep
 from decausal.tagging.plan.strategy import Strategy, Weights, device_memory
+from decausal.tagging.precision import mixed_precision
 from real_models import REAL_MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +41,8 @@ def sketch_recipe(recipe: str, directory: Path) -> SimpleNamespace:
     """A recipe's arguments, and its model at its real size on the meta device."""
     real = REAL_MODELS[read_recipe(ROOT / recipe)["model_name_or_path"]]
     flags = ["--model_name_or_path", real.save(directory), "--use_cpu", "true"]
+    if "bf16" not in read_recipe(ROOT / recipe):
+        flags += ["--bf16", "false"]  # else this machine's processor decides
     tagging, model_config, training = parse_recipe([str(ROOT / recipe), *flags])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # bitsandbytes on a CPU has much to say

@@ -51,6 +51,7 @@ def recipe(base_model, corpus, tmp_path) -> Callable[..., str]:
             "per_device_train_batch_size": 16,
             "learning_rate": 1e-2,
             "use_cpu": True,
+            "bf16": False,  # else this machine's processor decides
             "disable_tqdm": True,
             "output_dir": str(tmp_path / "run"),
             **fields,

@@ -32,7 +32,7 @@ def checkpoint(base_model, corpus, tmp_path_factory):
     files = "".join(f"{split}_file: {corpus / f'{split}.tsv'}\n" for split in ("train", "validation", "test"))
     recipe.write_text(
         f"model_name_or_path: {base_model}\nunmask: '0111'\n{files}num_train_epochs: 8\nlearning_rate: 1.0e-2\n"
-        f"per_device_train_batch_size: 16\nuse_cpu: true\ndisable_tqdm: true\noutput_dir: {directory}\n"
+        f"per_device_train_batch_size: 16\nuse_cpu: true\nbf16: false\ndisable_tqdm: true\noutput_dir: {directory}\n"
     )
     assert train([str(recipe)]) == 0
     return directory

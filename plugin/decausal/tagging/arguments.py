@@ -1,5 +1,6 @@
 """The recipe: one flat YAML of transformers', TRL's and our few fields, each of which the command line can override."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,9 +8,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+import torch
 import yaml
 from transformers import TrainingArguments
 from trl import ModelConfig, TrlParser
+
+from decausal.tagging.precision import computes_in_bfloat16
 
 
 @dataclass
@@ -116,6 +120,9 @@ class TaggingTrainingArguments(TrainingArguments):
     load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best validation F1."})
     metric_for_best_model: str | None = field(default="f1", metadata={"help": "What is best."})
     train_sampling_strategy: str = field(default="group_by_length", metadata={"help": "Sampler for training."})
+    bf16: bool | None = field(  # type: ignore[assignment]
+        default=None, metadata={"help": "Compute in bfloat16; by default where the processor has instructions for it."}
+    )
 
     def __post_init__(self) -> None:
         known = ("f1", "precision", "recall", "accuracy", "loss")
@@ -130,6 +137,12 @@ class TaggingTrainingArguments(TrainingArguments):
             )
         if self.eval_strategy == "no":
             self.load_best_model_at_end = False
+        if self.bf16 is None:
+            is_decided = self.fp16 or os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no"
+            if not torch.accelerator.is_available():
+                self.use_cpu = True  # transformers wants that said where there is bfloat16
+            accelerator = None if self.use_cpu else torch.accelerator.current_accelerator()
+            self.bf16 = not is_decided and computes_in_bfloat16(accelerator.type if accelerator else "cpu")
         super().__post_init__()  # type: ignore[no-untyped-call]
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False  # torch warns, every epoch, that there is nothing to pin for

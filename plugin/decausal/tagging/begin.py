@@ -11,7 +11,8 @@ from decausal._layers import is_encoder, text_config, transformers_model
 from decausal.tagging.exact import ExactTrainer
 from decausal.tagging.outputs import remove_run
 from decausal.tagging.packing import check_packing
-from decausal.tagging.processes import describe_run, say
+from decausal.tagging.precision import mixed_precision, store_frozen_weights
+from decausal.tagging.processes import asked_for, describe_run, say
 
 
 class CheckFirst(TrainerCallback):
@@ -46,6 +47,9 @@ class CheckFirst(TrainerCallback):
         self.facts["processes"] = describe_run(self.trainer)
         say(self.facts["processes"])
         self.facts["audit"] = self._audit()
+        assert self.trainer.model is not None
+        if not (asked_for("FSDP") or asked_for("DEEPSPEED")):  # they store weights in their own way
+            store_frozen_weights(self.trainer.model, mixed_precision(self.trainer.args))
         if self.replaced is not None and self.trainer.is_world_process_zero():
             remove_run(self.replaced)
         if self.trainer.state.global_step:

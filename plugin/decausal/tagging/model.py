@@ -131,7 +131,7 @@ def _make_trainable(
     pattern = LayerPattern.parse(tagging.unmask)
     record = make_record(model.config, pattern, tagging.window)
     unmask(model, pattern, scope=tagging.scope, window=tagging.window)  # type: ignore[arg-type]
-    setattr(model.config, RECORD, record | record_of_tagging(tagging))
+    setattr(model.config, RECORD, record | record_of_tagging(tagging) | {"bf16": bool(training.bf16)})
     if model_config.use_peft:
         return _with_lora(model, model_config, training)
     if model_config.load_in_4bit or model_config.load_in_8bit:

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast, TokenClassificationPipeline
 from transformers.pipelines.token_classification import AggregationStrategy
 
 from decausal.tagging.align import align, merge_predictions, merge_scores
+from decausal.tagging.precision import autocast
 from decausal.tagging.predict import TaggedSentence, Tagger
 from decausal.tagging.reading.spans import split_words
 
@@ -72,7 +73,8 @@ class TaggerPipeline(TokenClassificationPipeline):
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
         tensors = {name: model_inputs.pop(name) for name in ("input_ids", "attention_mask")}
-        return {"logits": self.model(**tensors).logits, **model_inputs}
+        with autocast(self.model.device, self._tagger.dtype):
+            return {"logits": self.model(**tensors).logits, **model_inputs}
 
     def postprocess(
         self,

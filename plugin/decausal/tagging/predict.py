@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 import torch
+from peft import PeftModel
 from seqeval.scheme import IOB2, Entities
 from transformers import DataCollatorForTokenClassification, PreTrainedModel, PreTrainedTokenizerFast
 
@@ -17,6 +18,7 @@ from decausal._errors import DataError
 from decausal.tagging.align import Features, align, merge_predictions, merge_scores
 from decausal.tagging.data import describe_unknown_tags, read_sentences
 from decausal.tagging.metrics import Scores, score
+from decausal.tagging.precision import autocast, computes_in_bfloat16, store_frozen_weights
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Tagger:
 
     Attributes:
         tag_scheme: how the tags of the training data were read; so are those of files to score.
+        dtype: bfloat16 where the run computed in it and this processor has instructions for it, else None.
     """
 
     def __init__(
@@ -67,12 +70,24 @@ class Tagger:
         # As in training, so that windows are cut and labels are read where the model learned them.
         self._alignment = record.get("tagging") or {"max_length": 512, "stride": 128}
         self.tag_scheme: str = record.get("tag_scheme", "auto")
+        in_bfloat16 = record.get("bf16", False) and computes_in_bfloat16(next(model.parameters()).device.type)
+        self.dtype = torch.bfloat16 if in_bfloat16 else None
 
     @classmethod
     def from_pretrained(cls, path: str | Path, *, batch_size: int = 32, **kwargs: Any) -> "Tagger":
-        """The tagger that a run saved; `kwargs` go to `decausal.load`, whose errors it raises."""
+        """The tagger that a run saved, its adapter merged into a base model that is not quantised.
+
+        Args:
+            path: the saved directory.
+            batch_size: windows a forward pass.
+            **kwargs: those of `decausal.load`, whose errors it raises.
+        """
         model, tokenizer = load(path, **kwargs)
-        return cls(model, tokenizer, batch_size=batch_size)
+        if isinstance(model, PeftModel) and not getattr(model.get_base_model(), "is_quantized", False):
+            model = model.merge_and_unload()
+        tagger = cls(model, tokenizer, batch_size=batch_size)
+        store_frozen_weights(model.requires_grad_(False), tagger.dtype)
+        return tagger
 
     @property
     def labels(self) -> list[str]:
@@ -96,10 +111,11 @@ class Tagger:
         windows = align(sentences, None, self.tokenizer, label2id, **self._alignment)
         tags: list[list[str]] = [[]] * len(windows["input_ids"])
         scores: list[list[float]] = [[]] * len(windows["input_ids"])
-        for row, probabilities in self._probabilities(windows):
+        for rows, probabilities in self._probabilities(windows):
             best = probabilities.max(-1)
-            tags[row] = [labels[i] for i in best.indices.tolist()]
-            scores[row] = best.values.tolist()
+            for row, indices, values in zip(rows, best.indices.tolist(), best.values.tolist(), strict=True):
+                tags[row] = [labels[i] for i in indices]
+                scores[row] = values
         return [
             TaggedSentence(list(tokens), predicted, certainty)
             for tokens, predicted, certainty in zip(
@@ -149,7 +165,8 @@ class Tagger:
             warnings.warn(unknown, stacklevel=2)
         return score(gold, [sentence.tags for sentence in self.tag(sentences["tokens"])])
 
-    def _probabilities(self, windows: Features) -> Iterator[tuple[int, torch.Tensor]]:
+    def _probabilities(self, windows: Features) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """Batches of windows, as their places, and the probabilities of their labels."""
         order = sorted(range(len(windows["input_ids"])), key=lambda row: len(windows["input_ids"][row]))
         collate = DataCollatorForTokenClassification(self.tokenizer, pad_to_multiple_of=8)
         device = next(self.model.parameters()).device
@@ -158,6 +175,6 @@ class Tagger:
             batch = collate(
                 [{"input_ids": windows["input_ids"][r], "attention_mask": windows["attention_mask"][r]} for r in rows]
             )
-            with torch.inference_mode():
+            with torch.inference_mode(), autocast(device, self.dtype):
                 logits = self.model(**batch.to(device)).logits
-            yield from zip(rows, logits.float().softmax(-1).cpu(), strict=True)
+            yield rows, logits.float().softmax(-1).cpu()

@@ -20,8 +20,9 @@ from decausal.tagging.arguments import (
 )
 from decausal.tagging.model import longest_input, read_config, sketch_model
 from decausal.tagging.packing import PackingCollator
-from decausal.tagging.plan.step import FakeStep, StepMemory, mixed_precision
+from decausal.tagging.plan.step import FakeStep, StepMemory
 from decausal.tagging.plan.strategy import Strategy, Weights, device_memory
+from decausal.tagging.precision import mixed_precision, store_frozen_weights
 from decausal.tagging.sampler import EpochSampler
 from decausal.tagging.splits import Corpus, Split, fit_windows
 
@@ -188,7 +189,10 @@ def _need(
 ) -> Need:
     training = arguments[2]
     precision = mixed_precision(training)
-    step = FakeStep(sketch_model(*arguments, labels), training, on_gpu, precision if strategy.casts_weights else None)
+    sketch = sketch_model(*arguments, labels)
+    if strategy.kind not in ("FSDP2", "DeepSpeed ZeRO"):
+        store_frozen_weights(sketch, precision)
+    step = FakeStep(sketch, training, on_gpu, precision if strategy.casts_weights else None)
     weights = Weights.of(step.model)
     measured: dict[int, StepMemory] = {}
 

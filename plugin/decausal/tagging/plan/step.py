@@ -14,6 +14,7 @@ from transformers.training_args import OptimizerNames
 from decausal.tagging.arguments import TaggingTrainingArguments
 from decausal.tagging.plan.ledger import Ledger
 from decausal.tagging.plan.stand_in import make_fake
+from decausal.tagging.precision import mixed_precision
 from decausal.tagging.trainer import token_mean_loss
 
 _DEVICE = torch.device("cpu")
@@ -122,11 +123,6 @@ class FakeStep:
         dropout = patch.object(torch.nn.functional, "dropout", _native_dropout) if self.on_gpu else nullcontext()
         with self.mode, dropout:
             yield
-
-
-def mixed_precision(training: TaggingTrainingArguments) -> torch.dtype | None:
-    """What products are computed in where weights have another type; None where that is the weights' own."""
-    return torch.bfloat16 if training.bf16 else torch.float16 if training.fp16 else None
 
 
 def bitsandbytes_states(model: nn.Module, name: str) -> int:

@@ -1,0 +1,49 @@
+"""What a run computes in: bfloat16 where the processor has instructions for it, and weights held ready for that."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+from transformers import TrainingArguments
+
+
+def computes_in_bfloat16(device: str) -> bool:
+    """Whether a processor multiplies in bfloat16 by instructions of its own, so that float32 is slower.
+
+    Args:
+        device: "cpu", "cuda", or another type of torch's, of which nothing is claimed.
+    """
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported())  # torch 2.6 has no public name for it
+    return False
+
+
+def mixed_precision(training: TrainingArguments) -> torch.dtype | None:
+    """What products are computed in where weights have another type; None where that is the weights' own."""
+    return torch.bfloat16 if training.bf16 else torch.float16 if training.fp16 else None
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[None]:
+    """torch.autocast, or nothing where the type is None."""
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+def store_frozen_weights(model: nn.Module, dtype: torch.dtype | None) -> None:
+    """Stores the frozen weights of linear layers in the type in which autocast multiplies them.
+
+    Autocast would round each of them in every forward pass, and keep the rounded copy until the backward pass is over.
+    Results are the same to the bit, and only under autocast can the model run from now on.
+
+    Args:
+        model: with everything frozen that will not be trained.
+        dtype: from `mixed_precision`; nothing is changed where it is None.
+    """
+    if dtype is None:
+        return
+    for module in model.modules():
+        if type(module) is nn.Linear:  # those of quantisation have their own ways
+            for parameter in module.parameters(recurse=False):
+                if not parameter.requires_grad:
+                    parameter.data = parameter.data.to(dtype)

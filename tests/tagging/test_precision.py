@@ -1,0 +1,96 @@
+"""bfloat16 where the processor has it, and the same numbers from weights that are stored in it."""
+
+import json
+
+import pytest
+import torch
+from transformers import BertConfig, BertForTokenClassification
+
+from decausal.tagging.arguments import TaggingTrainingArguments, parse_recipe
+from decausal.tagging.model import build_model
+from decausal.tagging.precision import computes_in_bfloat16, mixed_precision, store_frozen_weights
+from decausal.tagging.predict import Tagger
+from decausal.tagging.train import main
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+
+
+@pytest.fixture(params=[True, False])
+def processor(request, monkeypatch) -> bool:
+    """Whether this processor is one that has instructions for bfloat16."""
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: request.param)
+    return request.param
+
+
+def test_the_processor_decides_where_a_recipe_does_not(processor, tmp_path):
+    assert TaggingTrainingArguments(output_dir=str(tmp_path), use_cpu=True).bf16 is processor
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_recipe_decides_whatever_the_processor(processor, asked, recipe):
+    assert parse_recipe([recipe(bf16=asked)])[2].bf16 is asked
+
+
+def test_a_launch_file_that_asks_for_a_precision_decides(monkeypatch, tmp_path):
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    assert TaggingTrainingArguments(output_dir=str(tmp_path), use_cpu=True).bf16 is False
+
+
+def test_of_other_devices_nothing_is_claimed():
+    assert not computes_in_bfloat16("mps")
+
+
+@pytest.mark.parametrize("fields", [{}, {"gradient_checkpointing": True}, {"attn_implementation": "eager"}])
+def test_stored_weights_give_the_same_numbers_to_the_bit(recipe, fields):
+    arguments = parse_recipe([recipe(bf16=True, lora_dropout=0.0, **fields)])
+    found = []
+    for is_stored in (False, True):
+        torch.manual_seed(0)
+        model = build_model(*arguments, ["O", "B-PER", "B-LOC"], 0).train()
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.02)
+        if is_stored:
+            store_frozen_weights(model, mixed_precision(arguments[2]))
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(input_ids=torch.arange(5, 29).view(2, 12)).logits
+        logits.float().square().sum().backward()
+        gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}
+        found.append((logits, gradients, {weight.dtype for weight in model.parameters() if not weight.requires_grad}))
+    (logits, gradients, _), (same, others, dtypes) = found
+    assert torch.equal(logits, same)
+    assert all(torch.equal(gradients[name], others[name]) for name in gradients)
+    assert dtypes == {torch.float32, torch.bfloat16}
+
+
+def test_weights_that_are_trained_stay_as_they_are():
+    model = BertForTokenClassification(
+        BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+    )
+    store_frozen_weights(model, torch.bfloat16)
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_a_run_says_what_it_computes_in_and_its_tagger_does_the_same(
+    recipe, tmp_path, corpus, capsys, monkeypatch, bf16
+):
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: True)
+    assert main([recipe(bf16=bf16, num_train_epochs=4)]) == 0
+    assert ("computing in bf16" in capsys.readouterr().out) is bf16
+    tagger = Tagger.from_pretrained(tmp_path / "run")
+    assert tagger.dtype is (torch.bfloat16 if bf16 else None)
+    found = tagger.evaluate(str(corpus / "test.tsv")).accuracy
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert found == pytest.approx(results["scores"]["test"]["accuracy"], abs=2 if bf16 else 1e-9)
+
+
+def test_a_run_in_bfloat16_is_tagged_in_float32_where_the_processor_has_no_other(recipe, tmp_path, monkeypatch):
+    assert main([recipe(bf16=True)]) == 0
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: False)
+    tagger = Tagger.from_pretrained(tmp_path / "run")
+    assert tagger.dtype is None
+    assert {weight.dtype for weight in tagger.model.parameters()} == {torch.float32}
+    assert not any("lora_" in name for name, _ in tagger.model.named_parameters())
