@@ -5,13 +5,15 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
     from decausal._audit import AuditReport
+    from decausal.tagging.bench import Bench
+    from decausal.tagging.bench import Table as BenchTable
     from decausal.tagging.metrics import Scores
     from decausal.tagging.plan.plan import Plan
     from decausal.tagging.predict import TaggedSentence
@@ -74,6 +76,36 @@ def print_plan(plan: "Plan") -> None:
     )
     for note in plan.notes:
         print(note)
+
+
+def print_bench(bench: "Bench", table: "BenchTable", results: dict[str, Any]) -> None:
+    """A row for each way to lay a batch out, and below it where a step's time goes."""
+    shares = table.facts["share of real sub-words"]
+    rows = []
+    for name, row in results.items():
+        figure, ratio = row["figure"], row["ratio"]
+        minutes = sum(bench.lengths) / figure["median"] / 60
+        rows.append(
+            (
+                name,
+                f"{figure['median']:,.0f} ({figure['min']:,.0f} to {figure['max']:,.0f})",
+                f"{ratio['median']:.2f}",
+                f"{100 * (1 - shares[name.removesuffix(', causal')]):.1f} %",
+                f"{minutes:,.1f} minutes",
+            )
+        )
+    _print_table(("", table.figure, "ratio to padded", "padding", "an epoch"), rows)
+    facts = bench.facts()
+    print(
+        f"{facts['model']}, {facts['parameters']}\n"
+        f'unmask="{facts["unmask"]}", batches of {facts["batch"]}, {facts["attention"]}, '
+        f"{'bfloat16' if facts['bf16'] else 'no bfloat16'}, {facts['machine']['threads']} threads"
+    )
+    [spent] = table.facts["profile"].values()
+    most = ", ".join(f"{name} {100 * share:.0f} %" for name, share in list(spent.items())[:3])
+    print(f"most of a step's time: {most}")
+    if bench.why_not_packed:
+        print(f"not packed: {bench.why_not_packed}")
 
 
 def sentence_writer(output: str, types: Sequence[str]) -> Callable[["TaggedSentence"], str]:

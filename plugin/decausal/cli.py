@@ -3,13 +3,14 @@
 import json
 import logging
 import signal
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from decausal._show import check_columns, print_audit, print_plan, print_scores, sentence_writer
+from decausal._show import check_columns, print_audit, print_bench, print_plan, print_scores, sentence_writer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+_FEWEST_REPETITIONS = 3
 _PLUGIN_FILES = {"ms-swift": "decausal_ms_swift.py"}
 _ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -129,6 +131,36 @@ def plan(
     found = make_plan([str(recipe), *context.args], launch, num_processes, gpu_memory)
     print_plan(found)
     raise typer.Exit(0 if found.ok else 1)
+
+
+@app.command(context_settings=_ANY)
+def bench(
+    context: typer.Context,
+    recipe: Path,
+    seconds: Annotated[float, typer.Option(min=1, help="How long to go on measuring, about.")] = 120,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of a measurement.")] = 2,
+    output: Annotated[Path | None, typer.Option(dir_okay=False, help="A file for all that was measured, JSON.")] = None,
+) -> None:
+    """Measure how fast a recipe trains here: in padded batches, grouped by length, and packed; unmasked and causal.
+
+    Takes optimizer steps on the recipe's own model and training data, at a learning rate of 0; saves no model.
+    """
+    _quiet()
+    from decausal.tagging.bench import Bench, pack
+
+    if output is not None and not output.parent.is_dir():
+        raise ValueError(f"--output {output}: there is no directory {output.parent}.")
+    measured = Bench([str(recipe), *context.args])
+    table, begin = pack(measured, steps), time.monotonic()
+    for results in table.measure():
+        num_repetitions = len(results["padded"]["figure"]["all"])
+        typer.echo(f"repetition {num_repetitions}, {time.monotonic() - begin:.0f} seconds", err=True)
+        if time.monotonic() - begin >= seconds and num_repetitions >= _FEWEST_REPETITIONS:
+            break
+    print_bench(measured, table, results)
+    if output is not None:
+        found = {"figure": table.figure, **table.facts, **measured.facts(), "steps": steps, "results": results}
+        output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def _to_children(number: int) -> None:

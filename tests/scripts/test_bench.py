@@ -1,9 +1,12 @@
-"""The benchmark on a tiny model: what it compares, and that it compares the same work."""
+"""The tables on a tiny model: what each compares."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -47,7 +50,7 @@ def results_of(table: str, recipe: str, tmp_path, monkeypatch, *arguments: str) 
 
 def test_packed_rows_are_held_against_padded_batches(recipe, tmp_path, monkeypatch):
     found = results_of("pack", recipe, tmp_path, monkeypatch)
-    assert list(found["results"]) == ["padded", "padded, grouped by length", "packed"]
+    assert list(found["results"]) == ["padded", "padded, grouped by length", "packed", "packed, causal"]
     assert found["share of real sub-words"]["packed"] > found["share of real sub-words"]["padded"]
     assert {len(row["figure"]["all"]) for row in found["results"].values()} == {3}
     assert found["results"]["padded"]["ratio"]["all"] == [1.0, 1.0, 1.0]
@@ -58,40 +61,102 @@ def test_unmasked_layers_are_held_against_the_untouched_model(recipe, tmp_path, 
     seconds = bench.Bench.seconds
 
     def watched(self, batches):
-        measured.append(("attention_mask" in batches[0], decausal.unmasked_layers(self.model)))
+        kernel = self.model.config._attn_implementation
+        measured.append((kernel, "attention_mask" in batches[0], decausal.unmasked_layers(self.model)))
         return seconds(self, batches)
 
     monkeypatch.setattr(bench.Bench, "seconds", watched)
-    fields = ["--attn_implementation", "eager", "--unmask", "1111"]  # the table has its own patterns
+    fields = ["--unmask", "1111"]  # the table has its own patterns
     found = results_of("hook", recipe, tmp_path, monkeypatch, *fields)
-    assert list(found["results"]) == [
-        "padded, untouched", "padded, 0011", "padded, 1111", "unpadded, untouched", "unpadded, 0011", "unpadded, 1111"
+    patterns = {"untouched": (), "0011": (2, 3), "1111": (0, 1, 2, 3)}
+    names = [
+        f"{kernel}, {kind}, {name}"
+        for kernel in ("sdpa", "eager") for kind in ("padded", "unpadded") for name in patterns
     ]  # fmt: skip
-    layers = [(), (2, 3), (0, 1, 2, 3)]
-    assert measured == [(has_mask, seen) for has_mask in (True, False) for seen in layers] * 4
-    assert found["results"]["unpadded, untouched"]["ratio"]["all"] == [1.0, 1.0, 1.0]
-    assert found["attention"] == "eager"
+    assert list(found["results"]) == names
+    expected = [
+        (kernel, has_mask, layers)
+        for kernel in ("sdpa", "eager") for has_mask in (True, False) for layers in patterns.values()
+    ]  # fmt: skip
+    assert measured == expected * 4
+    assert found["results"]["eager, unpadded, untouched"]["ratio"]["all"] == [1.0, 1.0, 1.0]
 
 
-def test_packed_and_padded_steps_do_the_same_work(recipe):
-    found = bench.Bench([recipe, "--lora_dropout", "0"])
-    found.model.eval()
-    [batch] = found.batches("random", 1)
-    losses = []
-    for made in (found.padded(batch), found.packed(batch)):
-        labels = made.pop("labels")
-        losses.append(bench.token_mean_loss(found.model(**made), labels).item())
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+def test_precisions_are_compared_on_the_same_rows(recipe, tmp_path, monkeypatch):
+    found = results_of("train", recipe, tmp_path, monkeypatch)
+    names = ["float32", "bfloat16", "4 bits, computed in float32", "4 bits, computed in bfloat16"]
+    assert list(found["results"]) == list(found["profiles"]) == names
+    assert found["results"]["bfloat16"]["ratio"]["all"] == [1.0, 1.0, 1.0]
 
 
-def test_a_ratio_is_taken_within_a_repetition():
-    found = bench.compare([2.0, 30.0, 4.0], [1.0, 10.0, 4.0])
-    assert found["ratio"] == {"median": 2.0, "min": 1.0, "max": 3.0, "all": [2.0, 3.0, 1.0]}
-    assert found["figure"]["median"] == 4.0
+def test_both_taggers_tag_the_same_sentences(recipe, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(bench, "BATCH_SIZES", (8,))
+    monkeypatch.setattr(bench, "SENTENCES_PER_STEP", 8)
+    monkeypatch.setattr(bench.Tagger, "tag", lambda self, sentences: seen.setdefault("decausal", sentences))
+    piped = bench.pipeline
+
+    def watched(*arguments, **settings):
+        tag = piped(*arguments, **settings)
+        return lambda texts, **options: seen.setdefault("pipeline", texts) and tag(texts, **options)
+
+    monkeypatch.setattr(bench, "pipeline", watched)
+    found = results_of("predict", recipe, tmp_path, monkeypatch)
+    assert [" ".join(words) for words in seen["decausal"]] == seen["pipeline"]
+    assert len(seen["pipeline"]) == found["sentences"] == 16
+    names = ["pipeline", "pipeline, merged", "pipeline, merged, bfloat16", "decausal"]
+    assert list(found["results"]) == names
+    assert [1.0, 1.0, 1.0] in [found["results"][name]["ratio"]["all"] for name in names[:3]]
 
 
-def test_batches_come_from_all_over_the_epoch(recipe):
-    found = bench.Bench([recipe])
-    batches = found.batches("sequential", 3)
-    assert [batch[0] for batch in batches] == [0, 32, 64]
-    assert torch.tensor([len(batch) for batch in batches]).eq(16).all()
+def test_scale_changes_one_thing_at_a_time_and_leaves_the_depth_as_it_was(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "LENGTHS", (64, 128))
+    depths = []
+    seconds = bench.Bench.seconds
+
+    def watched(self, batches):
+        depths.append((self.model.config.num_hidden_layers, tuple(batches[0]["input_ids"].shape)))
+        return seconds(self, batches)
+
+    monkeypatch.setattr(bench.Bench, "seconds", watched)
+    results_of("scale", recipe, tmp_path, monkeypatch, "--repetitions", "1")
+    shapes = [(1, (2, 64)), (1, (1, 128))] * 2 + [(1, (1, 64)), (1, (4, 64)), (1, (16, 64))]
+    shapes += [(layers, (16, 64)) for layers in (2, 3, 4)]
+    assert depths == [shape for shape in shapes for _ in ("untouched", "1111")] * 2
+
+
+def test_memory_is_measured_with_a_malloc_that_gives_back(recipe, tmp_path):
+    path = tmp_path / "memory.json"
+    fields = ["--steps", "1", "--repetitions", "1", "--per_device_train_batch_size", "64"]
+    command = [sys.executable, "-W", "ignore", bench.__file__, "memory", recipe, str(path), *fields]
+    environment = {name: value for name, value in os.environ.items() if name not in bench.MALLOC}
+    subprocess.run(command, check=True, env=environment)
+    assert all(row["figure"]["median"] > 0 for row in json.loads(path.read_text())["results"].values())
+    assert path.with_suffix(".svg").is_file()
+
+
+def test_peers_get_the_sentences_that_are_timed(recipe, tmp_path, monkeypatch):
+    jobs = []
+
+    def peer(command, **_):
+        jobs.append((command, json.loads(Path(command[-1]).read_text())))
+        return subprocess.CompletedProcess(command, 0, "what it printed\n7.5\n", "")
+
+    monkeypatch.setattr(bench.subprocess, "run", peer)
+    found = results_of("peers", recipe, tmp_path, monkeypatch)
+    commands = [command[:3] for command, _ in jobs[:3]]
+    assert commands == [
+        [f".peers/{name}/bin/python", f"scripts/peers/{name}.py", what]
+        for name, what in (("paper", "train"), ("billm", "train"), ("billm", "tag"))
+    ]
+    job = jobs[0][1]
+    assert (len(job["tokens"]), job["layers"], job["batch_size"]) == (32, [0, 1, 2, 3], 16)
+    assert {tag for tags in job["tags"] for tag in tags} <= set(job["labels"])
+    assert found["results"]["train: BiLLM"]["figure"]["all"] == [7.5, 7.5, 7.5]
+
+
+def test_a_peer_that_fails_is_told(monkeypatch):
+    failed = subprocess.CompletedProcess([], 1, "", "no module named billm")
+    monkeypatch.setattr(bench.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(RuntimeError, match="no module named billm"):
+        bench.ask_peer("billm", "train", {})

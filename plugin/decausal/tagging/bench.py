@@ -1,0 +1,249 @@
+"""What a recipe's steps cost on this machine: candidates timed in turn, so that a ratio is that of one moment."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+from transformers import DataCollatorForTokenClassification, set_seed
+
+from decausal._attach import Handle
+from decausal._audit import audit
+from decausal._layers import transformers_model
+from decausal._tokenizer import load_tokenizer
+from decausal.tagging.arguments import parse_recipe
+from decausal.tagging.model import build_model, describe_parameters
+from decausal.tagging.packing import PackingCollator, check_packable, check_packing
+from decausal.tagging.precision import autocast, mixed_precision, store_frozen_weights
+from decausal.tagging.results import environment
+from decausal.tagging.sampler import EpochSampler
+from decausal.tagging.splits import Corpus, Split
+from decausal.tagging.trainer import token_mean_loss
+
+Batch = dict[str, Any]
+Candidate = Callable[[], float]
+
+
+class Bench:
+    """A recipe's model and training windows, ready to take steps.
+
+    Args:
+        arguments: `RECIPE.yaml --field value ...`.
+        threads: of a CPU; by default torch's own number.
+
+    Attributes:
+        why_not_packed: what a run with `packing=true` would be refused with; None where it would not.
+
+    Raises:
+        ValueError: as in training.
+    """
+
+    def __init__(self, arguments: Sequence[str], threads: int | None = None) -> None:
+        self.arguments = tuple(arguments)
+        threads = threads or torch.get_num_threads()
+        tagging, self.model_config, self.training = parse_recipe(arguments)
+        self.tagging = replace(tagging, validation_file=None, test_file=None)
+        torch.set_num_threads(threads)  # accelerate has set one
+        set_seed(self.training.seed)
+        self.corpus = Corpus.read(self.tagging)
+        self.tokenizer = load_tokenizer(
+            str(self.model_config.model_name_or_path), add_prefix_space=self.tagging.add_prefix_space
+        )
+        self.windows = Split.of(
+            self.corpus.sentences["train"], self.tokenizer, self.corpus.labels, self.tagging, training=True
+        ).windows.select_columns(["input_ids", "attention_mask", "labels"])
+        self.lengths = [len(ids) for ids in self.windows["input_ids"]]
+        self.model = build_model(
+            self.tagging, self.model_config, self.training, self.corpus.labels, self.tokenizer.pad_token_id
+        ).to(self.training.device)
+        self.base = transformers_model(self.model)
+        self.why_not_packed = self._why_not_packed()
+        store_frozen_weights(self.model, mixed_precision(self.training))
+        self.model.train()
+        if self.training.gradient_checkpointing:
+            self.base.gradient_checkpointing_enable(self.training.gradient_checkpointing_kwargs)
+        self.base.config.use_cache = False  # as Trainer does
+        weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.AdamW(weights, lr=0.0)  # every repetition computes the same
+
+    def epoch(self, strategy: str) -> list[list[int]]:
+        """The full batches of an epoch in one of transformers' sampling strategies, as places of windows."""
+        size = self.training.per_device_train_batch_size
+        sampler = EpochSampler(
+            self.lengths, step_size=size, multiple=1, strategy=strategy, seed=self.training.seed, epoch=lambda: 0
+        )
+        order = list(sampler)
+        return [order[start : start + size] for start in range(0, len(order) - size + 1, size)] or [order]
+
+    def batches(self, strategy: str, count: int) -> list[list[int]]:
+        """A few batches that stand for an epoch: evenly spread over all, in the order of their longest windows."""
+        epoch = sorted(self.epoch(strategy), key=lambda batch: max(self.lengths[place] for place in batch))
+        return [epoch[(2 * place + 1) * len(epoch) // (2 * count)] for place in range(count)]
+
+    def padded(self, batch: Sequence[int]) -> Batch:
+        """The batch as transformers' collator makes it."""
+        multiple = self.tagging.pad_to_multiple_of
+        collate = DataCollatorForTokenClassification(self.tokenizer, pad_to_multiple_of=multiple)
+        return dict(collate([self.windows[place] for place in batch]))
+
+    def packed(self, batch: Sequence[int]) -> Batch:
+        """The batch in packed rows."""
+        return PackingCollator.of(self.tagging, self.tokenizer, self.model)([self.windows[place] for place in batch])
+
+    def ids(self, place: int) -> list[int]:
+        """The sub-words of a window."""
+        ids: list[int] = self.windows[place]["input_ids"]
+        return ids
+
+    def tokens(self, batches: Sequence[Sequence[int]]) -> int:
+        """Sub-words in batches, padding not counted."""
+        return sum(self.lengths[place] for batch in batches for place in batch)
+
+    def seconds(self, batches: Sequence[Batch]) -> float:
+        """How long one optimizer step on each batch takes, collation not included."""
+        device = self.training.device
+        batches = [{name: value.to(device) for name, value in batch.items()} for batch in batches]
+        begin = time.perf_counter()
+        for batch in batches:
+            with autocast(device, mixed_precision(self.training)):
+                outputs = self.model(**{name: value for name, value in batch.items() if name != "labels"})
+                loss = token_mean_loss(outputs, batch["labels"])
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.training.max_grad_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        loss.item()  # the device has finished
+        return time.perf_counter() - begin
+
+    def profile(self, batches: Sequence[Batch]) -> dict[str, float]:
+        """The share of a step's time that each kind of torch's operations takes by itself, 0-1, the largest first."""
+        on_gpu = self.training.device.type == "cuda"
+        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+        with profile(activities=activities) as profiler:
+            self.seconds(batches)
+        times = {
+            event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total
+            for event in profiler.key_averages()
+        }
+        total = sum(times.values())
+        return {name: own / total for name, own in sorted(times.items(), key=lambda item: -item[1]) if own}
+
+    def _why_not_packed(self) -> str | None:
+        try:
+            check_packable(self.base.config, self.training)
+            check_packing(audit(self.model, self.tagging.unmask))
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """What was measured, and where."""
+        return {
+            "model": str(self.model_config.model_name_or_path),
+            "parameters": describe_parameters(self.model),
+            "unmask": self.tagging.unmask,
+            "attention": self.base.config._attn_implementation,
+            "bf16": self.training.bf16,
+            "batch": self.training.per_device_train_batch_size,
+            "seed": self.training.seed,
+            **environment(),
+        }
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is measured against what.
+
+    Attributes:
+        figure: what a candidate returns, in words.
+        candidates: return a figure each.
+        baselines: for each candidate the one whose figure it is divided by.
+        facts: what else is known.
+    """
+
+    figure: str
+    candidates: dict[str, Candidate]
+    baselines: dict[str, str]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def measure(self) -> Iterator[dict[str, Any]]:
+        """Runs every candidate once a repetition, without end.
+
+        Yields:
+            After each repetition all that is known of every candidate: see `compare`.
+        """
+        found: dict[str, list[float]] = {name: [] for name in self.candidates}
+        for run in self.candidates.values():
+            run()  # warms up
+        while True:
+            for name, run in self.candidates.items():
+                found[name].append(run())
+            yield {name: compare(found[name], found[self.baselines[name]]) for name in found}
+
+
+def compare(figures: Sequence[float], baseline: Sequence[float]) -> dict[str, Any]:
+    """Median and extremes of figures, and of their ratios to those that a baseline had in the same repetitions."""
+    ratios = [figure / base for figure, base in zip(figures, baseline, strict=True)]
+    return {
+        name: {"median": median(values), "min": min(values), "max": max(values), "all": list(values)}
+        for name, values in (("figure", figures), ("ratio", ratios))
+    }
+
+
+def shares(bench: Bench) -> dict[str, float]:
+    """The share of an epoch's slots that real sub-words fill, 0-1, in each layout of batches."""
+    collator, multiple = (
+        PackingCollator.of(bench.tagging, bench.tokenizer, bench.model),
+        bench.tagging.pad_to_multiple_of,
+    )
+    drawn = bench.epoch("random")
+
+    def padded(batch: Sequence[int]) -> int:
+        longest = max(bench.lengths[place] for place in batch)
+        return len(batch) * -(-longest // (multiple or 1)) * (multiple or 1)
+
+    def packed(batch: Sequence[int]) -> int:
+        rows, row_length = collator.lay([bench.lengths[place] for place in batch])
+        return len(rows) * row_length
+
+    slots = {
+        "padded": sum(map(padded, drawn)),
+        "padded, grouped by length": sum(map(padded, bench.epoch("group_by_length"))),
+        "packed": sum(map(packed, drawn)),
+    }
+    return {name: bench.tokens(drawn) / count for name, count in slots.items()}
+
+
+def pack(bench: Bench, steps: int) -> Table:
+    """Real sub-words trained on in a second: in padded batches, in those of windows of like length, in packed rows.
+
+    Packed rows are left out where they would be refused in training.
+    """
+    drawn, grouped = bench.batches("random", steps), bench.batches("group_by_length", steps)
+    laid = {
+        "padded": (drawn, [bench.padded(batch) for batch in drawn]),
+        "padded, grouped by length": (grouped, [bench.padded(batch) for batch in grouped]),
+    }
+    if bench.why_not_packed is None:
+        packed = [bench.packed(batch) for batch in drawn]
+        laid |= {"packed": (drawn, packed), "packed, causal": (drawn, packed)}
+    tokens = {name: bench.tokens(members) for name, (members, _) in laid.items()}
+
+    def candidate(name: str) -> Candidate:
+        def run() -> float:
+            with Handle.of(bench.model).paused() if name.endswith("causal") else nullcontext():
+                return tokens[name] / bench.seconds(laid[name][1])
+
+        return run
+
+    facts: dict[str, Any] = {"share of real sub-words": shares(bench)}
+    *_, best = laid
+    bench.seconds(laid[best][1][:1])  # warms up
+    facts["profile"] = {best: bench.profile(laid[best][1][:1])}
+    candidates = {name: candidate(name) for name in laid}
+    return Table("real sub-words a second", candidates, dict.fromkeys(laid, "padded"), facts)

@@ -1,0 +1,104 @@
+"""Timing a tiny model: what is compared, and that it is the same work."""
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import decausal
+from decausal.cli import app
+from decausal.tagging.bench import Bench, Table, compare, pack, shares
+from decausal.tagging.trainer import token_mean_loss
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+NO_FILES = {"validation_file": "a file that no benchmark reads", "test_file": None}
+
+
+def test_packed_and_padded_steps_do_the_same_work(recipe):
+    found = Bench([recipe(**NO_FILES, lora_dropout=0.0)])
+    found.model.eval()
+    [batch] = found.batches("random", 1)
+    losses = []
+    for made in (found.padded(batch), found.packed(batch)):
+        labels = made.pop("labels")
+        losses.append(token_mean_loss(found.model(**made), labels).item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_repetitions_compute_the_same(recipe):
+    bench = Bench([recipe(**NO_FILES)])
+    before = {name: weight.clone() for name, weight in bench.model.named_parameters()}
+    bench.seconds([bench.padded(batch) for batch in bench.batches("random", 2)])
+    assert all(torch.equal(weight, before[name]) for name, weight in bench.model.named_parameters())
+
+
+def test_a_ratio_is_taken_within_a_repetition():
+    found = compare([2.0, 30.0, 4.0], [1.0, 10.0, 4.0])
+    assert found["ratio"] == {"median": 2.0, "min": 1.0, "max": 3.0, "all": [2.0, 3.0, 1.0]}
+    assert found["figure"]["median"] == 4.0
+
+
+def test_candidates_take_turns_after_a_warm_up():
+    called = []
+    table = Table("", {name: lambda name=name: called.append(name) or 1.0 for name in "ab"}, {"a": "a", "b": "a"})
+    measured = table.measure()
+    next(measured), next(measured)
+    assert called == list("ab" * 3)
+
+
+def test_batches_stand_for_an_epoch(recipe):
+    bench = Bench([recipe(**NO_FILES)])
+    bench.lengths = list(range(1, 97))
+    assert [max(batch) for batch in bench.batches("sequential", 3)] == [31, 63, 95]
+    assert [len(batch) for batch in bench.batches("random", 6)] == [16] * 6
+
+
+def test_shares_are_those_of_the_batches_of_an_epoch(recipe):
+    bench = Bench([recipe(**NO_FILES)])
+    made = {"padded": bench.padded, "packed": bench.packed}
+    found = shares(bench)
+    for name, make in made.items():
+        slots = sum(make(batch)["input_ids"].numel() for batch in bench.epoch("random"))
+        assert found[name] == sum(bench.lengths) / slots
+    assert found["padded"] <= found["padded, grouped by length"] <= 1
+
+
+def test_packed_rows_are_timed_unmasked_and_causal(recipe, monkeypatch):
+    bench = Bench([recipe(**NO_FILES, unmask="0011")])
+    seen = []
+    monkeypatch.setattr(Bench, "seconds", lambda self, batches: seen.append(_look(self, batches)) or 1.0)
+    table = pack(bench, steps=2)
+    del seen[:]
+    results = next(table.measure())
+    assert list(results) == ["padded", "padded, grouped by length", "packed", "packed, causal"]
+    assert seen == [(True, (2, 3)), (True, (2, 3)), (False, (2, 3)), (False, ())] * 2
+    assert table.facts["share of real sub-words"]["packed"] > table.facts["share of real sub-words"]["padded"]
+
+
+def _look(bench: Bench, batches: list) -> tuple[bool, tuple[int, ...]]:
+    return "attention_mask" in batches[0], decausal.unmasked_layers(bench.model)
+
+
+def test_what_cannot_be_packed_is_timed_padded(recipe, monkeypatch):
+    bench = Bench([recipe(**NO_FILES, use_cache=True)])
+    assert "use_cache=true" in bench.why_not_packed
+    assert list(pack(bench, steps=1).candidates) == ["padded", "padded, grouped by length"]
+
+
+def test_the_command_prints_a_table_and_writes_all_of_it(recipe, tmp_path):
+    output = tmp_path / "bench.json"
+    arguments = ["bench", recipe(**NO_FILES), "--seconds", "1", "--output", str(output), "--unmask", "1100"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    for words in ("packed, causal", "ratio to padded", 'unmask="1100"', "most of a step's time:"):
+        assert words in done.stdout
+    found = json.loads(output.read_text())
+    assert found["unmask"] == "1100"
+    assert len(found["results"]["packed"]["figure"]["all"]) >= 3
+    assert sum(found["profile"]["packed, causal"].values()) == pytest.approx(1)
+
+
+def test_a_file_that_could_not_be_written_is_known_at_once(recipe, tmp_path):
+    done = CliRunner().invoke(app, ["bench", recipe(**NO_FILES), "--output", str(tmp_path / "none" / "bench.json")])
+    assert "there is no directory" in str(done.exception)
