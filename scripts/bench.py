@@ -206,6 +206,8 @@ def peers(bench: Bench, steps: int) -> Table:
         "tokens": chosen["tokens"][:],
         "tags": chosen["tags"][:],
         "labels": bench.corpus.labels,
+        "pad_token": bench.tokenizer.pad_token,
+        "rope_theta": bench.base.config.rope_parameters["rope_theta"],  # older versions look for it elsewhere
         "layers": list(decausal.unmasked_layers(bench.model)),
         "lora": {
             **{name: getattr(lora, name) for name in ("r", "lora_alpha", "lora_dropout")},
@@ -239,7 +241,7 @@ def ask_peer(name: str, what: str, job: dict[str, Any]) -> float:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(job, file)
         file.flush()
-        command = [f".peers/{name}/bin/python", f"scripts/peers/{name}.py", what, file.name]
+        command = [f".peers/{name}/bin/python", f"scripts/peers/run_{name}.py", what, file.name]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")

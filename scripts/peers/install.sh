@@ -13,9 +13,9 @@ environment() {
     local name=$1
     shift
     "$python" -m venv ".peers/$name"
-    ".peers/$name/bin/pip" install --quiet torch==2.13.0 "numpy<2" "$@"
+    ".peers/$name/bin/pip" install --quiet torch==2.13.0 "$@"
 }
 
 # Its requirements.txt, but for torch: kernels are to be the same as ours.
-environment paper transformers==4.34.1 peft==0.5.0 accelerate==0.23.0
+environment paper "numpy<2" transformers==4.34.1 peft==0.5.0 accelerate==0.23.0
 environment billm billm==0.1.6 transformers==4.46.3 peft==0.13.2 accelerate==1.1.1 datasets

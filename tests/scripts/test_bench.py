@@ -146,7 +146,7 @@ def test_peers_get_the_sentences_that_are_timed(recipe, tmp_path, monkeypatch):
     found = results_of("peers", recipe, tmp_path, monkeypatch)
     commands = [command[:3] for command, _ in jobs[:3]]
     assert commands == [
-        [f".peers/{name}/bin/python", f"scripts/peers/{name}.py", what]
+        [f".peers/{name}/bin/python", f"scripts/peers/run_{name}.py", what]
         for name, what in (("paper", "train"), ("billm", "train"), ("billm", "tag"))
     ]
     job = jobs[0][1]

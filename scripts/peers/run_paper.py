@@ -1,6 +1,6 @@
 """Trains with the classes and the loop of Dukić & Šnajder's code, and says how fast: see README.md beside this file.
 
-python paper.py train JOB.json
+python run_paper.py train JOB.json
 """
 
 import json
@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from peft import LoraConfig, TaskType, get_peft_model
+from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, RandomSampler
-from transformers import AutoTokenizer, DataCollatorForTokenClassification
+from transformers import DataCollatorForTokenClassification, LlamaConfig, PreTrainedTokenizerFast
 
 job = json.loads(Path(sys.argv[2]).read_text())
 sys.path.insert(0, str(Path(__file__).parents[2] / ".peers" / "clone" / "baselines"))
@@ -31,8 +32,15 @@ class Sentences(torch.utils.data.Dataset):
     """As its dataset.py makes them: the first sub-word of a word carries its label."""
 
     def __init__(self) -> None:
-        tokenizer = AutoTokenizer.from_pretrained(job["model"], add_prefix_space=True)
-        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+        # Its versions read neither today's tokenizer_config.json nor pairs of merges.
+        saved = json.loads((Path(job["model"]) / "tokenizer.json").read_text())
+        saved["model"]["merges"] = [
+            pair if isinstance(pair, str) else " ".join(pair) for pair in saved["model"].get("merges", [])
+        ]
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer.from_str(json.dumps(saved)), pad_token=job["pad_token"], add_prefix_space=True
+        )
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]
         self.collate = DataCollatorForTokenClassification(tokenizer, padding="longest")
         self.rows = []
         for words, tags in zip(job["tokens"], job["tags"], strict=True):
@@ -52,7 +60,8 @@ class Sentences(torch.utils.data.Dataset):
 
 def build() -> torch.nn.Module:
     """Its model: in float32, as it computes in training, since its bitsandbytes has no 4 bits on a CPU."""
-    model = LlamaForTokenClassificationLockUnlockAttention.from_pretrained(job["model"], num_labels=len(job["labels"]))
+    config = LlamaConfig.from_pretrained(job["model"], num_labels=len(job["labels"]), rope_theta=job["rope_theta"])
+    model = LlamaForTokenClassificationLockUnlockAttention.from_pretrained(job["model"], config=config)
     model.config.pad_token_id = model.config.pad_token_id or model.config.eos_token_id
     model.config.use_cache = False
     lora = LoraConfig(task_type=TaskType.TOKEN_CLS, bias="none", **job["lora"])

@@ -1,7 +1,7 @@
 """Trains and tags with BiLLM as its NER example does, and says how fast: see README.md beside this file.
 
-python billm.py train JOB.json
-python billm.py tag JOB.json
+python run_billm.py train JOB.json
+python run_billm.py tag JOB.json
 """
 
 import json
@@ -14,28 +14,34 @@ from pathlib import Path
 what, job = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
 os.environ["BiLLM_START_INDEX"] = str(min(job["layers"]))  # noqa: SIM112 (read when billm is imported)
 
+import billm.modeling_llama  # noqa: E402
 import torch  # noqa: E402
 from billm import LlamaForTokenClassification  # noqa: E402
 from datasets import Dataset  # noqa: E402
 from peft import LoraConfig, TaskType, get_peft_model  # noqa: E402
 from transformers import (  # noqa: E402
-    AutoTokenizer,
     DataCollatorForTokenClassification,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
     Trainer,
     TrainerCallback,
     TrainingArguments,
     pipeline,
 )
 
+# It expects the name in transformers.models.llama.modeling_llama, from where 4.46, its oldest version, has dropped it.
+billm.modeling_llama.CrossEntropyLoss = torch.nn.CrossEntropyLoss
 MAX_LENGTH = 64  # of its example
 BATCH_SIZES = (1, 8, 16, 32, 64)
 torch.manual_seed(job["seed"])
-tokenizer = AutoTokenizer.from_pretrained(job["model"])
-tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+tokenizer = PreTrainedTokenizerFast.from_pretrained(job["model"], add_prefix_space=True)
+tokenizer.pad_token = job["pad_token"]
+tokenizer.model_input_names = ["input_ids", "attention_mask"]
 labels = dict(enumerate(job["labels"]))
-model = LlamaForTokenClassification.from_pretrained(
-    job["model"], num_labels=len(labels), id2label=labels, label2id={name: i for i, name in labels.items()}
-).bfloat16()
+config = LlamaConfig.from_pretrained(
+    job["model"], id2label=labels, label2id={name: i for i, name in labels.items()}, rope_theta=job["rope_theta"]
+)
+model = LlamaForTokenClassification.from_pretrained(job["model"], config=config).bfloat16()
 model = get_peft_model(model, LoraConfig(task_type=TaskType.TOKEN_CLS, inference_mode=False, **job["lora"]))
 
 
