@@ -129,7 +129,10 @@ def predict(bench: Bench, steps: int) -> Table:
         for name, dtype in (("pipeline, merged", None), ("pipeline, merged, bfloat16", torch.bfloat16)):
             model, _ = decausal.load(directory)
             models[name] = (model.merge_and_unload() if isinstance(model, PeftModel) else model).to(dtype)
-        tagger = Tagger.from_pretrained(directory)
+        taggers = {
+            "decausal": Tagger.from_pretrained(directory),
+            "decausal, bfloat16": Tagger.from_pretrained(directory, dtype=torch.bfloat16),
+        }
     pipelines = {
         name: pipeline("token-classification", model=model, tokenizer=tokenizer, aggregation_strategy="simple")
         for name, model in models.items()
@@ -138,11 +141,12 @@ def predict(bench: Bench, steps: int) -> Table:
     def by_pipeline(tag: Any, batch_size: int) -> float:
         return per_second(len(texts), lambda: tag(texts, batch_size=batch_size))
 
-    def by_tagger(batch_size: int) -> float:
+    def by_tagger(tagger: Tagger, batch_size: int) -> float:
         tagger.batch_size = batch_size
         return per_second(len(sentences), lambda: tagger.tag(sentences))
 
-    ways = {name: partial(by_pipeline, tag) for name, tag in pipelines.items()} | {"decausal": by_tagger}
+    ways = {name: partial(by_pipeline, tag) for name, tag in pipelines.items()}
+    ways |= {name: partial(by_tagger, tagger) for name, tagger in taggers.items()}
     tried = {name: {size: way(size) for size in BATCH_SIZES} for name, way in ways.items()}
     sizes = {name: max(speeds, key=speeds.__getitem__) for name, speeds in tried.items()}
     fastest = max(pipelines, key=lambda name: max(tried[name].values()))
@@ -197,7 +201,10 @@ def peers(bench: Bench, steps: int) -> Table:
     """Real sub-words trained on and sentences tagged in a second: peers, in environments of their own, and decausal."""
     sentences = bench.corpus.sentences["train"]
     if len(sentences) != len(bench.windows):
-        raise ValueError("peers cut long sentences off: take data whose sentences are one window each.")
+        raise ValueError(
+            f"{len(sentences)} sentences are {len(bench.windows)} windows, and peers cut long sentences off: raise "
+            f"max_length, or take data whose sentences are one window each."
+        )
     drawn = bench.batches("random", steps)
     chosen = sentences.select([place for batch in drawn for place in batch])
     lora = bench.model.peft_config["default"]

@@ -17,7 +17,7 @@ run() { # name, recipe, fields ...
   [ -e "benchmarks/results/$name.json" ] && return
   rm -rf "${output:?}/$name"
   if accelerate launch --cpu --num_processes 1 --num_cpu_threads_per_process "$OMP_NUM_THREADS" \
-    -m decausal.tagging.train "recipes/ner/$recipe.yaml" --use_cpu true --disable_tqdm true \
+    -m decausal.tagging.train "recipes/ner/$recipe.yaml" --use_cpu true --bf16 false --disable_tqdm true \
     --max_train_samples 1500 --max_eval_samples 800 --output_dir "$output/$name" "$@" >"$output/$name.log" 2>&1; then
     sed "s#$output#OUTPUT_DIR#g" "$output/$name/results.json" >"benchmarks/results/$name.json"
   else

@@ -99,7 +99,7 @@ def print_bench(bench: "Bench", table: "BenchTable", results: dict[str, Any]) ->
     print(
         f"{facts['model']}, {facts['parameters']}\n"
         f'unmask="{facts["unmask"]}", batches of {facts["batch"]}, {facts["attention"]}, '
-        f"{'bfloat16' if facts['bf16'] else 'no bfloat16'}, {facts['machine']['threads']} threads"
+        f"mixed precision {facts['computed in']}, {facts['machine']['threads']} threads"
     )
     [spent] = table.facts["profile"].values()
     most = ", ".join(f"{name} {100 * share:.0f} %" for name, share in list(spent.items())[:3])

@@ -114,6 +114,7 @@ def write_recipe(stories_model) -> Callable[..., str]:
             "save_strategy": "no",
             "eval_strategy": "no",
             "use_cpu": True,
+            "bf16": False,
             "disable_tqdm": True,
             "output_dir": str(output),
             **fields,

@@ -104,7 +104,7 @@ def test_both_taggers_tag_the_same_sentences(recipe, tmp_path, monkeypatch):
     found = results_of("predict", recipe, tmp_path, monkeypatch)
     assert [" ".join(words) for words in seen["decausal"]] == seen["pipeline"]
     assert len(seen["pipeline"]) == found["sentences"] == 16
-    names = ["pipeline", "pipeline, merged", "pipeline, merged, bfloat16", "decausal"]
+    names = ["pipeline", "pipeline, merged", "pipeline, merged, bfloat16", "decausal", "decausal, bfloat16"]
     assert list(found["results"]) == names
     assert [1.0, 1.0, 1.0] in [found["results"][name]["ratio"]["all"] for name in names[:3]]
 

@@ -77,6 +77,7 @@ def fields(text, tmp_path):
             "logging_steps": 1,
             "save_strategy": "no",
             "use_cpu": True,
+            "bf16": False,
             "disable_tqdm": True,
             "output_dir": tmp_path / objective,
             **changes,
@@ -264,7 +265,8 @@ def twins(text, tmp_path_factory) -> Path:
     for objective in OBJECTIVES:
         line = f"{ROOT}/recipes/pretrain_68m/{objective}.yaml --train_file {text}/text.txt --tokenizer_name_or_path"
         line += f" {text}/tokenizer --config_overrides {TINY} --block_size 32 --per_device_train_batch_size 8"
-        line += " --gradient_accumulation_steps 1 --learning_rate 1e-2 --max_steps 60 --logging_steps 1 --use_cpu true"
+        line += " --gradient_accumulation_steps 1 --learning_rate 1e-2 --max_steps 60 --logging_steps 1"
+        line += " --use_cpu true --bf16 false"
         line += f" --disable_tqdm true --save_strategy no --output_dir {directory / objective}"
         assert pretrain.main(line.split()) == 0
     return directory
@@ -292,7 +294,8 @@ def test_the_loss_falls_and_the_weights_are_saved_as_transformers_models(twins, 
 def test_the_tagging_recipe_fine_tunes_a_twin(twins, tmp_path, objective, pattern, layers, audit):
     line = f"{ROOT}/recipes/ner/roberta-68m_full.yaml --model_name_or_path {twins / objective} --unmask {pattern}"
     line += f" --train_file {CORPUS}/train.tsv --validation_file {CORPUS}/validation.tsv --test_file {CORPUS}/test.tsv"
-    line += " --max_train_samples 64 --max_eval_samples 8 --max_test_samples 8 --num_train_epochs 1 --use_cpu true"
+    line += " --max_train_samples 64 --max_eval_samples 8 --max_test_samples 8 --num_train_epochs 1"
+    line += " --use_cpu true --bf16 false"
     assert train_tagger([*line.split(), "--disable_tqdm", "true", "--output_dir", str(tmp_path / "tagger")]) == 0
     results = json.loads((tmp_path / "tagger" / "results.json").read_text())
     assert results["audit"].endswith(audit)

@@ -22,8 +22,11 @@ def processor(request, monkeypatch) -> bool:
     return request.param
 
 
-def test_the_processor_decides_where_a_recipe_does_not(processor, tmp_path):
-    assert TaggingTrainingArguments(output_dir=str(tmp_path), use_cpu=True).bf16 is processor
+@pytest.mark.parametrize("use_cpu", [True, False])
+def test_the_processor_decides_where_a_recipe_does_not(processor, use_cpu, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    training = TaggingTrainingArguments(output_dir=str(tmp_path), use_cpu=use_cpu)
+    assert (training.bf16, training.use_cpu, training.device.type) == (processor, use_cpu, "cpu")
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -31,10 +34,16 @@ def test_a_recipe_decides_whatever_the_processor(processor, asked, recipe):
     assert parse_recipe([recipe(bf16=asked)])[2].bf16 is asked
 
 
-def test_a_launch_file_that_asks_for_a_precision_decides(monkeypatch, tmp_path):
-    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: True)
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
-    assert TaggingTrainingArguments(output_dir=str(tmp_path), use_cpu=True).bf16 is False
+@pytest.mark.parametrize(("asked", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16)])
+def test_a_launch_file_that_asks_for_a_precision_decides(processor, asked, dtype, monkeypatch, tmp_path):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", asked)
+    assert mixed_precision(TaggingTrainingArguments(output_dir=str(tmp_path), use_cpu=True)) is dtype
+
+
+def test_a_launcher_that_asks_for_the_cpu_has_the_cpu_decide(processor, monkeypatch, tmp_path):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    assert TaggingTrainingArguments(output_dir=str(tmp_path)).bf16 is processor
 
 
 def test_of_other_devices_nothing_is_claimed():
@@ -85,6 +94,33 @@ def test_a_run_says_what_it_computes_in_and_its_tagger_does_the_same(
     found = tagger.evaluate(str(corpus / "test.tsv")).accuracy
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert found == pytest.approx(results["scores"]["test"]["accuracy"], abs=2 if bf16 else 1e-9)
+
+
+def test_a_run_stores_its_frozen_weights_once_it_is_audited(recipe, monkeypatch):
+    stored = []
+    monkeypatch.setattr("decausal.tagging.begin.store_frozen_weights", lambda _, dtype: stored.append(dtype))
+    assert main([recipe(bf16=True)]) == 0
+    assert stored == [torch.bfloat16]
+
+
+def test_a_run_does_not_go_on_in_another_precision(recipe, capsys):
+    assert main([recipe(bf16=False, num_train_epochs=1)]) == 0
+    assert main([recipe(bf16=True, num_train_epochs=2), "--resume_from_checkpoint", "true"]) == 1
+    assert "computed in=None, but this run means bfloat16" in capsys.readouterr().err
+
+
+def test_dora_reads_frozen_weights_itself_so_they_stay(recipe):
+    arguments = parse_recipe([recipe(bf16=True, use_dora=True)])
+    model = build_model(*arguments, ["O", "B-PER", "B-LOC"], 0)
+    store_frozen_weights(model, torch.bfloat16)
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
+def test_a_type_that_is_asked_for_is_what_a_tagger_computes_in(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: True)
+    assert main([recipe(bf16=True)]) == 0
+    tagger = Tagger.from_pretrained(tmp_path / "run", dtype=torch.float32)
+    assert (tagger.dtype, tagger.model.dtype) == (None, torch.float32)
 
 
 def test_a_run_in_bfloat16_is_tagged_in_float32_where_the_processor_has_no_other(recipe, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn
 
 import torch
 import yaml
+from accelerate.utils import parse_flag_from_env
 from transformers import TrainingArguments
 from trl import ModelConfig, TrlParser
 
@@ -121,7 +122,8 @@ class TaggingTrainingArguments(TrainingArguments):
     metric_for_best_model: str | None = field(default="f1", metadata={"help": "What is best."})
     train_sampling_strategy: str = field(default="group_by_length", metadata={"help": "Sampler for training."})
     bf16: bool | None = field(  # type: ignore[assignment]
-        default=None, metadata={"help": "Compute in bfloat16; by default where the processor has instructions for it."}
+        default=None,
+        metadata={"help": "Compute in bfloat16; by default as the launch file says, or where the processor can."},
     )
 
     def __post_init__(self) -> None:
@@ -137,13 +139,15 @@ class TaggingTrainingArguments(TrainingArguments):
             )
         if self.eval_strategy == "no":
             self.load_best_model_at_end = False
+        use_cpu = self.use_cpu
         if self.bf16 is None:
             is_decided = self.fp16 or os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no"
-            if not torch.accelerator.is_available():
-                self.use_cpu = True  # transformers wants that said where there is bfloat16
+            # Without an accelerator, too, transformers wants it said; and accelerate launch --cpu says it elsewhere.
+            self.use_cpu |= not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
             accelerator = None if self.use_cpu else torch.accelerator.current_accelerator()
             self.bf16 = not is_decided and computes_in_bfloat16(accelerator.type if accelerator else "cpu")
         super().__post_init__()  # type: ignore[no-untyped-call]
+        self.use_cpu = use_cpu
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False  # torch warns, every epoch, that there is nothing to pin for
 

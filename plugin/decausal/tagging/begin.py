@@ -46,10 +46,11 @@ class CheckFirst(TrainerCallback):
         """
         self.facts["processes"] = describe_run(self.trainer)
         say(self.facts["processes"])
-        self.facts["audit"] = self._audit()
-        assert self.trainer.model is not None
-        if not (asked_for("FSDP") or asked_for("DEEPSPEED")):  # they store weights in their own way
-            store_frozen_weights(self.trainer.model, mixed_precision(self.trainer.args))
+        if "audit" not in self.facts:  # else training begins once more, with smaller batches
+            self.facts["audit"] = self._audit()
+            assert self.trainer.model is not None
+            if not (asked_for("FSDP") or asked_for("DEEPSPEED")):  # they store weights in their own way
+                store_frozen_weights(self.trainer.model, mixed_precision(self.trainer.args))
         if self.replaced is not None and self.trainer.is_world_process_zero():
             remove_run(self.replaced)
         if self.trainer.state.global_step:

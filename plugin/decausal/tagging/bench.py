@@ -148,7 +148,7 @@ class Bench:
             "parameters": describe_parameters(self.model),
             "unmask": self.tagging.unmask,
             "attention": self.base.config._attn_implementation,
-            "bf16": self.training.bf16,
+            "computed in": str(mixed_precision(self.training)).removeprefix("torch."),
             "batch": self.training.per_device_train_batch_size,
             "seed": self.training.seed,
             **environment(),

@@ -18,6 +18,7 @@ from decausal._layers import find_decoder_stack, is_encoder, text_config, transf
 from decausal._pattern import LayerPattern, format_layers
 from decausal._weights import ADAPTER_CONFIG, check_place, check_weights, load_weights
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
+from decausal.tagging.precision import mixed_precision
 from decausal.tagging.processes import asked_for, count_weights
 
 _DROPOUT = 0.1  # of Dukić & Šnajder (ACL Findings 2024, arXiv 2401.14556)
@@ -131,7 +132,11 @@ def _make_trainable(
     pattern = LayerPattern.parse(tagging.unmask)
     record = make_record(model.config, pattern, tagging.window)
     unmask(model, pattern, scope=tagging.scope, window=tagging.window)  # type: ignore[arg-type]
-    setattr(model.config, RECORD, record | record_of_tagging(tagging) | {"bf16": bool(training.bf16)})
+    setattr(
+        model.config,
+        RECORD,
+        record | record_of_tagging(tagging) | {"bf16": mixed_precision(training) is torch.bfloat16},
+    )
     if model_config.use_peft:
         return _with_lora(model, model_config, training)
     if model_config.load_in_4bit or model_config.load_in_8bit:

@@ -21,8 +21,11 @@ def computes_in_bfloat16(device: str) -> bool:
 
 
 def mixed_precision(training: TrainingArguments) -> torch.dtype | None:
-    """What products are computed in where weights have another type; None where that is the weights' own."""
-    return torch.bfloat16 if training.bf16 else torch.float16 if training.fp16 else None
+    """What products are computed in where weights have another type; None where that is the weights' own.
+
+    The recipe says so, or the launch file.
+    """
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(training.mixed_precision)
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[None]:
@@ -36,11 +39,13 @@ def store_frozen_weights(model: nn.Module, dtype: torch.dtype | None) -> None:
     Autocast would round each of them in every forward pass, and keep the rounded copy until the backward pass is over.
     Results are the same to the bit, and only under autocast can the model run from now on.
 
+    DoRA, which reads these weights itself, keeps them as they are.
+
     Args:
         model: with everything frozen that will not be trained.
         dtype: from `mixed_precision`; nothing is changed where it is None.
     """
-    if dtype is None:
+    if dtype is None or any("lora_magnitude_vector" in name for name, _ in model.named_parameters()):
         return
     for module in model.modules():
         if type(module) is nn.Linear:  # those of quantisation have their own ways

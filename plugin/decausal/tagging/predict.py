@@ -8,17 +8,18 @@ from typing import Any
 
 import datasets
 import torch
-from peft import PeftModel
+from peft import LoraModel, PeftModel
 from seqeval.scheme import IOB2, Entities
 from transformers import DataCollatorForTokenClassification, PreTrainedModel, PreTrainedTokenizerFast
 
 from decausal._attach import RECORD
 from decausal._checkpoint import load
 from decausal._errors import DataError
+from decausal._layers import transformers_model
 from decausal.tagging.align import Features, align, merge_predictions, merge_scores
 from decausal.tagging.data import describe_unknown_tags, read_sentences
 from decausal.tagging.metrics import Scores, score
-from decausal.tagging.precision import autocast, computes_in_bfloat16, store_frozen_weights
+from decausal.tagging.precision import autocast, computes_in_bfloat16
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Tagger:
 
     Attributes:
         tag_scheme: how the tags of the training data were read; so are those of files to score.
-        dtype: bfloat16 where the run computed in it and this processor has instructions for it, else None.
+        dtype: what autocast computes in: bfloat16 where the run did and this processor has instructions for it.
     """
 
     def __init__(
@@ -75,18 +76,21 @@ class Tagger:
 
     @classmethod
     def from_pretrained(cls, path: str | Path, *, batch_size: int = 32, **kwargs: Any) -> "Tagger":
-        """The tagger that a run saved, its adapter merged into a base model that is not quantised.
+        """The tagger that a run saved, a LoRA adapter merged into a base model that is not quantised.
 
         Args:
             path: the saved directory.
             batch_size: windows a forward pass.
-            **kwargs: those of `decausal.load`, whose errors it raises.
+            **kwargs: those of `decausal.load`, whose errors it raises. A `dtype` is what the model is then held and
+                computed in: bfloat16 throughout is the fastest, and rounds more than training did.
         """
         model, tokenizer = load(path, **kwargs)
-        if isinstance(model, PeftModel) and not getattr(model.get_base_model(), "is_quantized", False):
+        is_quantized = getattr(transformers_model(model), "is_quantized", False)
+        if isinstance(model, PeftModel) and isinstance(model.base_model, LoraModel) and not is_quantized:
             model = model.merge_and_unload()
         tagger = cls(model, tokenizer, batch_size=batch_size)
-        store_frozen_weights(model.requires_grad_(False), tagger.dtype)
+        if kwargs.get("dtype") is not None:
+            tagger.dtype = None
         return tagger
 
     @property
@@ -168,7 +172,9 @@ class Tagger:
     def _probabilities(self, windows: Features) -> Iterator[tuple[list[int], torch.Tensor]]:
         """Batches of windows, as their places, and the probabilities of their labels."""
         order = sorted(range(len(windows["input_ids"])), key=lambda row: len(windows["input_ids"][row]))
-        collate = DataCollatorForTokenClassification(self.tokenizer, pad_to_multiple_of=8)
+        collate = DataCollatorForTokenClassification(
+            self.tokenizer
+        )  # hardly pads: windows of like length come together
         device = next(self.model.parameters()).device
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]

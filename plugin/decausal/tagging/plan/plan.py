@@ -147,7 +147,7 @@ def make_plan(
         needs[checkpointing] = _need((tagging, model_config, variant), corpus.labels, strategy, on_gpu, epoch, memory)
     if tagging.packing:
         notes += ("The memory is that of a batch of the longest windows, each padded: packed, it is seldom reached.",)
-    notes += (_assumptions(strategy, on_gpu),)
+    notes += (_describe_precision(training), _assumptions(strategy, on_gpu))
     batch_size = training.per_device_train_batch_size
     return Plan(strategy, on_gpu, batch_size, epoch, memory, needs, bool(training.gradient_checkpointing), notes)
 
@@ -190,7 +190,7 @@ def _need(
     training = arguments[2]
     precision = mixed_precision(training)
     sketch = sketch_model(*arguments, labels)
-    if strategy.kind not in ("FSDP2", "DeepSpeed ZeRO"):
+    if strategy.leaves_weights:
         store_frozen_weights(sketch, precision)
     step = FakeStep(sketch, training, on_gpu, precision if strategy.casts_weights else None)
     weights = Weights.of(step.model)
@@ -258,6 +258,11 @@ def _assumptions(strategy: Strategy, on_gpu: bool) -> str:
     if strategy.stage:
         missing.append("DeepSpeed's all-gather of updated weights")
     return f"Not counted: {', '.join(missing)}."
+
+
+def _describe_precision(training: TaggingTrainingArguments) -> str:
+    dtype = str(mixed_precision(training) or "the type of the weights").removeprefix("torch.")
+    return f"Computed in {dtype}; a recipe without bf16 leaves that to the processor, and here to that of this machine."
 
 
 def _to_bytes(size: str | None) -> int | None:

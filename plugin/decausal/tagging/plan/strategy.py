@@ -83,6 +83,11 @@ class Strategy:
         return self.kind == "FSDP2" or self.stage >= 2
 
     @property
+    def leaves_weights(self) -> bool:
+        """Whether every process stores whole weights, as it likes."""
+        return self.kind in ("one process", "data parallel")
+
+    @property
     def casts_weights(self) -> bool:
         """Whether mixed precision means weights of lower precision, rather than products."""
         return self.kind == "DeepSpeed ZeRO"
