@@ -256,8 +256,9 @@ def predict(
     from decausal.tagging.predict import Tagger
 
     words, found_format = read_words(source, columns=columns, separator=separator, file_format=file_format)
-    size = f"{sum(map(bool, words)):,} sentences, {sum(map(len, words)):,} words"
-    hint = "" if file_format else "; --file_format reads it otherwise"
+    num_sentences = sum(map(bool, words))
+    size = f"{num_sentences:,} sentence{'s' * (num_sentences != 1)}, {sum(map(len, words)):,} words"
+    hint = "" if file_format else "; if that is no such file, say what it is with --file_format"
     typer.echo(f"{'standard input' if source == '-' else source} ({found_format}): {size}{hint}", err=True)
     if output == "conll":
         check_columns(words)

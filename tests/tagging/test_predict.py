@@ -21,6 +21,7 @@ from decausal.tagging.data import read_sentences
 from decausal.tagging.predict import TaggedSentence, Tagger
 from decausal.tagging.train import main as train
 
+HINT = "if that is no such file, say what it is with --file_format"
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 
 
@@ -140,7 +141,7 @@ def test_the_command_line_tags_a_file_as_columns_and_as_json(checkpoint, tmp_pat
     path = tmp_path / "words.txt"
     path.write_text("a house now .\nthe then .\n")
     columns = CliRunner().invoke(app, ["predict", str(checkpoint), str(path)])
-    assert columns.stderr == f"{path} (words): 2 sentences, 7 words; --file_format reads it otherwise\n"
+    assert columns.stderr == f"{path} (words): 2 sentences, 7 words; {HINT}\n"
     assert columns.stdout.startswith("a\tO\nhouse\tB-PER\nnow\tO\n.\tO\n\nthe\tB-LOC\n")
     lines = CliRunner().invoke(app, ["predict", str(checkpoint), str(path), "--output", "jsonl"]).stdout.splitlines()
     assert json.loads(lines[1])["tags"] == ["B-LOC", "O", "O"]
