@@ -36,7 +36,7 @@ from peft import PeftModel
 from transformers import pipeline
 
 import decausal
-from decausal.tagging.bench import Batch, Bench, Candidate, Table, pack
+from decausal.tagging.bench import Batch, Bench, Candidate, Table, compare_layouts
 from decausal.tagging.predict import Tagger
 from measure_memory import MALLOC, resident
 
@@ -49,7 +49,7 @@ LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
 
 def unmasking(bench: Bench, steps: int, figure: str, measure: Callable[[list[Batch]], float]) -> Table:
     """A figure of training steps, untouched and unmasked, by kernel, on padded batches and on the same unpadded."""
-    padded = [bench.padded(batch) for batch in bench.batches("random", steps)]
+    padded = [bench.pad(batch) for batch in bench.draw_batches("random", steps)]
     whole = [{name: value for name, value in batch.items() if name != "attention_mask"} for batch in padded]
     model = bench.base
 
@@ -72,7 +72,7 @@ def unmasking(bench: Bench, steps: int, figure: str, measure: Callable[[list[Bat
 
 def hook(bench: Bench, steps: int) -> Table:
     """Seconds of a training step, untouched and unmasked."""
-    return unmasking(bench, steps, "seconds a step", lambda batches: bench.seconds(batches) / steps)
+    return unmasking(bench, steps, "seconds a step", lambda batches: bench.time_steps(batches) / steps)
 
 
 def memory(bench: Bench, steps: int) -> Table:
@@ -83,11 +83,11 @@ def memory(bench: Bench, steps: int) -> Table:
         if on_gpu:
             before = torch.cuda.memory_allocated()
             torch.cuda.reset_peak_memory_stats()
-            bench.seconds(batches)
+            bench.time_steps(batches)
             return torch.cuda.max_memory_allocated() - before
         Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
         before = resident("VmRSS")
-        bench.seconds(batches)
+        bench.time_steps(batches)
         return resident("VmHWM") - before
 
     return unmasking(bench, steps, "bytes of a step", peak)
@@ -101,18 +101,18 @@ def train(bench: Bench, steps: int) -> Table:
         "4 bits, computed in float32": ["--bf16", "false", "--load_in_4bit", "true", "--dtype", "float32"],
         "4 bits, computed in bfloat16": ["--bf16", "true", "--load_in_4bit", "true", "--dtype", "bfloat16"],
     }
-    drawn = bench.batches("random", steps)
+    drawn = bench.draw_batches("random", steps)
     benches = {name: Bench([*bench.arguments, *fields], torch.get_num_threads()) for name, fields in cases.items()}
 
     def candidate(case: Bench) -> Candidate:
-        packed = [case.packed(batch) for batch in drawn]
-        return lambda: case.tokens(drawn) / case.seconds(packed)
+        packed = [case.pack(batch) for batch in drawn]
+        return lambda: case.count_tokens(drawn) / case.time_steps(packed)
 
     return Table(
         "real sub-words a second",
         {name: candidate(case) for name, case in benches.items()},
         dict.fromkeys(benches, "bfloat16"),
-        {"profiles": {name: case.profile([case.packed(drawn[0])]) for name, case in benches.items()}},
+        {"profiles": {name: case.profile([case.pack(drawn[0])]) for name, case in benches.items()}},
     )
 
 
@@ -163,7 +163,9 @@ def scale(bench: Bench, steps: int) -> Table:
     """
     config = bench.base.config
     depth = config.num_hidden_layers
-    text = torch.tensor([token for batch in bench.batches("random", 64) for i in batch for token in bench.ids(i)])
+    text = torch.tensor(
+        [token for batch in bench.draw_batches("random", 64) for i in batch for token in bench.windows[i]["input_ids"]]
+    )
 
     def rows(count: int, length: int, document: int | None = None) -> Batch:
         ids = text.repeat(count * length // len(text) + 1)[: count * length].view(count, length)
@@ -175,7 +177,7 @@ def scale(bench: Bench, steps: int) -> Table:
             with decausal.unmask(bench.model, pattern) if pattern != "untouched" else nullcontext():
                 config.num_hidden_layers = num_layers
                 try:
-                    return steps * batch["labels"].numel() / bench.seconds([batch] * steps)
+                    return steps * batch["labels"].numel() / bench.time_steps([batch] * steps)
                 finally:
                     config.num_hidden_layers = depth
 
@@ -205,7 +207,7 @@ def peers(bench: Bench, steps: int) -> Table:
             f"{len(sentences)} sentences are {len(bench.windows)} windows, and peers cut long sentences off: raise "
             f"max_length, or take data whose sentences are one window each."
         )
-    drawn = bench.batches("random", steps)
+    drawn = bench.draw_batches("random", steps)
     chosen = sentences.select([place for batch in drawn for place in batch])
     lora = bench.model.peft_config["default"]
     job = {
@@ -229,7 +231,7 @@ def peers(bench: Bench, steps: int) -> Table:
         tagger = Tagger.from_pretrained(directory)
 
     def trains(case: Bench) -> Candidate:
-        return lambda: case.tokens(drawn) / case.seconds([case.packed(batch) for batch in drawn])
+        return lambda: case.count_tokens(drawn) / case.time_steps([case.pack(batch) for batch in drawn])
 
     candidates = {
         "train: Dukić & Šnajder": partial(ask_peer, "paper", "train", job),
@@ -275,7 +277,7 @@ def per_second(count: int, run: Callable[[], object]) -> float:
 TABLES: dict[str, tuple[Callable[[Bench, int], Table], list[str]]] = {
     "hook": (hook, ["--unmask", "none"]),
     "memory": (memory, ["--unmask", "none"]),
-    "pack": (pack, []),
+    "pack": (compare_layouts, []),
     "train": (train, []),
     "predict": (predict, []),
     "scale": (scale, ["--unmask", "none"]),

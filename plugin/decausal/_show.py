@@ -90,7 +90,7 @@ def print_bench(bench: "Bench", table: "BenchTable", results: dict[str, Any]) ->
                 name,
                 f"{figure['median']:,.0f} ({figure['min']:,.0f} to {figure['max']:,.0f})",
                 f"{ratio['median']:.2f}",
-                f"{100 * (1 - shares[name.removesuffix(', causal')]):.1f} %",
+                f"{100 * (1 - shares[name]):.1f} %",
                 f"{minutes:,.1f} minutes",
             )
         )
@@ -101,8 +101,7 @@ def print_bench(bench: "Bench", table: "BenchTable", results: dict[str, Any]) ->
         f'unmask="{facts["unmask"]}", batches of {facts["batch"]}, {facts["attention"]}, '
         f"mixed precision {facts['computed in']}, {facts['machine']['threads']} threads"
     )
-    [spent] = table.facts["profile"].values()
-    most = ", ".join(f"{name} {100 * share:.0f} %" for name, share in list(spent.items())[:3])
+    most = ", ".join(f"{name} {100 * share:.0f} %" for name, share in list(table.facts["profile"].items())[:3])
     print(f"most of a step's time: {most}")
     if bench.why_not_packed:
         print(f"not packed: {bench.why_not_packed}")

@@ -146,12 +146,12 @@ def bench(
     Takes optimizer steps on the recipe's own model and training data, at a learning rate of 0; saves no model.
     """
     _quiet()
-    from decausal.tagging.bench import Bench, pack
+    from decausal.tagging.bench import Bench, compare_layouts
 
     if output is not None and not output.parent.is_dir():
         raise ValueError(f"--output {output}: there is no directory {output.parent}.")
     measured = Bench([str(recipe), *context.args])
-    table, begin = pack(measured, steps), time.monotonic()
+    table, begin = compare_layouts(measured, steps), time.monotonic()
     for results in table.measure():
         num_repetitions = len(results["padded"]["figure"]["all"])
         typer.echo(f"repetition {num_repetitions}, {time.monotonic() - begin:.0f} seconds", err=True)

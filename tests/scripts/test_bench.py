@@ -58,14 +58,14 @@ def test_packed_rows_are_held_against_padded_batches(recipe, tmp_path, monkeypat
 
 def test_unmasked_layers_are_held_against_the_untouched_model(recipe, tmp_path, monkeypatch):
     measured = []
-    seconds = bench.Bench.seconds
+    seconds = bench.Bench.time_steps
 
     def watched(self, batches):
         kernel = self.model.config._attn_implementation
         measured.append((kernel, "attention_mask" in batches[0], decausal.unmasked_layers(self.model)))
         return seconds(self, batches)
 
-    monkeypatch.setattr(bench.Bench, "seconds", watched)
+    monkeypatch.setattr(bench.Bench, "time_steps", watched)
     fields = ["--unmask", "1111"]  # the table has its own patterns
     found = results_of("hook", recipe, tmp_path, monkeypatch, *fields)
     patterns = {"untouched": (), "0011": (2, 3), "1111": (0, 1, 2, 3)}
@@ -112,13 +112,13 @@ def test_both_taggers_tag_the_same_sentences(recipe, tmp_path, monkeypatch):
 def test_scale_changes_one_thing_at_a_time_and_leaves_the_depth_as_it_was(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "LENGTHS", (64, 128))
     depths = []
-    seconds = bench.Bench.seconds
+    seconds = bench.Bench.time_steps
 
     def watched(self, batches):
         depths.append((self.model.config.num_hidden_layers, tuple(batches[0]["input_ids"].shape)))
         return seconds(self, batches)
 
-    monkeypatch.setattr(bench.Bench, "seconds", watched)
+    monkeypatch.setattr(bench.Bench, "time_steps", watched)
     results_of("scale", recipe, tmp_path, monkeypatch, "--repetitions", "1")
     shapes = [(1, (2, 64)), (1, (1, 128))] * 2 + [(1, (1, 64)), (1, (4, 64)), (1, (16, 64))]
     shapes += [(layers, (16, 64)) for layers in (2, 3, 4)]

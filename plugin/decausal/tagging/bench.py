@@ -71,8 +71,8 @@ class Bench:
         weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(weights, lr=0.0)  # every repetition computes the same
 
-    def epoch(self, strategy: str) -> list[list[int]]:
-        """The full batches of an epoch in one of transformers' sampling strategies, as places of windows."""
+    def draw_epoch(self, strategy: str) -> list[list[int]]:
+        """The full batches of an epoch in one of transformers' sampling strategies, as numbers of windows."""
         size = self.training.per_device_train_batch_size
         sampler = EpochSampler(
             self.lengths, step_size=size, multiple=1, strategy=strategy, seed=self.training.seed, epoch=lambda: 0
@@ -80,31 +80,26 @@ class Bench:
         order = list(sampler)
         return [order[start : start + size] for start in range(0, len(order) - size + 1, size)] or [order]
 
-    def batches(self, strategy: str, count: int) -> list[list[int]]:
+    def draw_batches(self, strategy: str, count: int) -> list[list[int]]:
         """A few batches that stand for an epoch: evenly spread over all, in the order of their longest windows."""
-        epoch = sorted(self.epoch(strategy), key=lambda batch: max(self.lengths[place] for place in batch))
+        epoch = sorted(self.draw_epoch(strategy), key=lambda batch: max(self.lengths[window] for window in batch))
         return [epoch[(2 * place + 1) * len(epoch) // (2 * count)] for place in range(count)]
 
-    def padded(self, batch: Sequence[int]) -> Batch:
+    def pad(self, batch: Sequence[int]) -> Batch:
         """The batch as transformers' collator makes it."""
         multiple = self.tagging.pad_to_multiple_of
         collate = DataCollatorForTokenClassification(self.tokenizer, pad_to_multiple_of=multiple)
-        return dict(collate([self.windows[place] for place in batch]))
+        return dict(collate([self.windows[window] for window in batch]))
 
-    def packed(self, batch: Sequence[int]) -> Batch:
+    def pack(self, batch: Sequence[int]) -> Batch:
         """The batch in packed rows."""
-        return PackingCollator.of(self.tagging, self.tokenizer, self.model)([self.windows[place] for place in batch])
+        return PackingCollator.of(self.tagging, self.tokenizer, self.model)([self.windows[window] for window in batch])
 
-    def ids(self, place: int) -> list[int]:
-        """The sub-words of a window."""
-        ids: list[int] = self.windows[place]["input_ids"]
-        return ids
-
-    def tokens(self, batches: Sequence[Sequence[int]]) -> int:
+    def count_tokens(self, batches: Sequence[Sequence[int]]) -> int:
         """Sub-words in batches, padding not counted."""
-        return sum(self.lengths[place] for batch in batches for place in batch)
+        return sum(self.lengths[window] for batch in batches for window in batch)
 
-    def seconds(self, batches: Sequence[Batch]) -> float:
+    def time_steps(self, batches: Sequence[Batch]) -> float:
         """How long one optimizer step on each batch takes, collation not included."""
         device = self.training.device
         batches = [{name: value.to(device) for name, value in batch.items()} for batch in batches]
@@ -125,7 +120,7 @@ class Bench:
         on_gpu = self.training.device.type == "cuda"
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
         with profile(activities=activities) as profiler:
-            self.seconds(batches)
+            self.time_steps(batches)
         times = {
             event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total
             for event in profiler.key_averages()
@@ -195,55 +190,52 @@ def compare(figures: Sequence[float], baseline: Sequence[float]) -> dict[str, An
     }
 
 
-def shares(bench: Bench) -> dict[str, float]:
+def measure_shares(bench: Bench) -> dict[str, float]:
     """The share of an epoch's slots that real sub-words fill, 0-1, in each layout of batches."""
-    collator, multiple = (
-        PackingCollator.of(bench.tagging, bench.tokenizer, bench.model),
-        bench.tagging.pad_to_multiple_of,
-    )
-    drawn = bench.epoch("random")
+    collator = PackingCollator.of(bench.tagging, bench.tokenizer, bench.model)
+    multiple = bench.tagging.pad_to_multiple_of or 1
+    drawn, grouped = bench.draw_epoch("random"), bench.draw_epoch("group_by_length")
 
-    def padded(batch: Sequence[int]) -> int:
-        longest = max(bench.lengths[place] for place in batch)
-        return len(batch) * -(-longest // (multiple or 1)) * (multiple or 1)
+    def count_padded(batch: Sequence[int]) -> int:
+        longest = max(bench.lengths[window] for window in batch)
+        return len(batch) * -(-longest // multiple) * multiple
 
-    def packed(batch: Sequence[int]) -> int:
-        rows, row_length = collator.lay([bench.lengths[place] for place in batch])
+    def count_packed(batch: Sequence[int]) -> int:
+        rows, row_length = collator.lay([bench.lengths[window] for window in batch])
         return len(rows) * row_length
 
-    slots = {
-        "padded": sum(map(padded, drawn)),
-        "padded, grouped by length": sum(map(padded, bench.epoch("group_by_length"))),
-        "packed": sum(map(packed, drawn)),
+    layouts = {
+        "padded": (drawn, count_padded),
+        "padded, grouped by length": (grouped, count_padded),
+        "packed": (drawn, count_packed),
     }
-    return {name: bench.tokens(drawn) / count for name, count in slots.items()}
+    return {name: bench.count_tokens(epoch) / sum(map(count, epoch)) for name, (epoch, count) in layouts.items()}
 
 
-def pack(bench: Bench, steps: int) -> Table:
+def compare_layouts(bench: Bench, steps: int) -> Table:
     """Real sub-words trained on in a second: in padded batches, in those of windows of like length, in packed rows.
 
     Packed rows are left out where they would be refused in training.
     """
-    drawn, grouped = bench.batches("random", steps), bench.batches("group_by_length", steps)
-    laid = {
-        "padded": (drawn, [bench.padded(batch) for batch in drawn]),
-        "padded, grouped by length": (grouped, [bench.padded(batch) for batch in grouped]),
-    }
-    if bench.why_not_packed is None:
-        packed = [bench.packed(batch) for batch in drawn]
-        laid |= {"packed": (drawn, packed), "packed, causal": (drawn, packed)}
-    tokens = {name: bench.tokens(members) for name, (members, _) in laid.items()}
+    drawn, grouped = bench.draw_batches("random", steps), bench.draw_batches("group_by_length", steps)
+    shares = measure_shares(bench)
 
-    def candidate(name: str) -> Candidate:
+    def candidate(members: list[list[int]], batches: list[Batch], is_causal: bool = False) -> Candidate:
         def run() -> float:
-            with Handle.of(bench.model).paused() if name.endswith("causal") else nullcontext():
-                return tokens[name] / bench.seconds(laid[name][1])
+            with Handle.of(bench.model).paused() if is_causal else nullcontext():
+                return bench.count_tokens(members) / bench.time_steps(batches)
 
         return run
 
-    facts: dict[str, Any] = {"share of real sub-words": shares(bench)}
-    *_, best = laid
-    bench.seconds(laid[best][1][:1])  # warms up
-    facts["profile"] = {best: bench.profile(laid[best][1][:1])}
-    candidates = {name: candidate(name) for name in laid}
-    return Table("real sub-words a second", candidates, dict.fromkeys(laid, "padded"), facts)
+    profiled = [bench.pad(batch) for batch in drawn]
+    candidates = {
+        "padded": candidate(drawn, profiled),
+        "padded, grouped by length": candidate(grouped, [bench.pad(batch) for batch in grouped]),
+    }
+    if bench.why_not_packed is None:
+        profiled = [bench.pack(batch) for batch in drawn]
+        candidates |= {"packed": candidate(drawn, profiled), "packed, causal": candidate(drawn, profiled, True)}
+        shares["packed, causal"] = shares["packed"]
+    bench.time_steps(profiled[:1])  # warms up
+    facts = {"share of real sub-words": shares, "profile": bench.profile(profiled[:1])}
+    return Table("real sub-words a second", candidates, dict.fromkeys(candidates, "padded"), facts)
