@@ -99,7 +99,7 @@ def print_bench(bench: "Bench", table: "BenchTable", results: dict[str, Any]) ->
     print(
         f"{facts['model']}, {facts['parameters']}\n"
         f'unmask="{facts["unmask"]}", batches of {facts["batch"]}, {facts["attention"]}, '
-        f"mixed precision {facts['computed in']}, {facts['machine']['threads']} threads"
+        f"{facts['computed in'] or 'no'} mixed precision, {facts['machine']['threads']} threads"
     )
     most = ", ".join(f"{name} {100 * share:.0f} %" for name, share in list(table.facts["profile"].items())[:3])
     print(f"most of a step's time: {most}")

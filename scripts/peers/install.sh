@@ -18,4 +18,4 @@ environment() {
 
 # Its requirements.txt, but for torch: kernels are to be the same as ours.
 environment paper "numpy<2" transformers==4.34.1 peft==0.5.0 accelerate==0.23.0
-environment billm billm==0.1.6 transformers==4.46.3 peft==0.13.2 accelerate==1.1.1 datasets
+environment billm billm==0.1.6 transformers==4.46.1 peft==0.13.2 accelerate==1.1.1 datasets

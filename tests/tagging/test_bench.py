@@ -49,15 +49,16 @@ def test_candidates_take_turns_after_a_warm_up():
 
 def test_batches_stand_for_an_epoch(recipe):
     bench = Bench([recipe(**NO_FILES)])
-    bench.lengths = list(range(1, 97))
-    assert [max(batch) for batch in bench.draw_batches("sequential", 3)] == [31, 63, 95]
+    bench.lengths = list(range(96, 0, -1))
+    assert [batch[0] for batch in bench.draw_batches("sequential", 3)] == [64, 32, 0]
     assert [len(batch) for batch in bench.draw_batches("random", 6)] == [16] * 6
 
 
 def test_shares_are_those_of_the_batches_of_an_epoch(recipe):
-    bench = Bench([recipe(**NO_FILES)])
+    bench = Bench([recipe(**NO_FILES, packing_length=32)])
     made = {"padded": bench.pad, "packed": bench.pack}
     found = measure_shares(bench)
+    assert all(len(bench.pack(batch)["input_ids"]) > 1 for batch in bench.draw_epoch("random"))
     for name, make in made.items():
         slots = sum(make(batch)["input_ids"].numel() for batch in bench.draw_epoch("random"))
         assert found[name] == pytest.approx(sum(bench.lengths) / slots)

@@ -242,3 +242,14 @@ def test_the_plain_pipeline_is_exact_for_words_that_begin_with_a_visible_sub_wor
         (found["entity_group"], found["start"], found["end"]) for found in plain(text, aggregation_strategy="first")
     ] == expected
     assert len(expected) == len(text.split())
+
+
+def test_a_run_in_bfloat16_finds_entities_in_it(run, monkeypatch):
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: True)
+    model, tokenizer = decausal.load(run)
+    model.config.decausal["bf16"] = True
+    tag = pipeline("token-classification", model=model, tokenizer=tokenizer, pipeline_class=TaggerPipeline)
+    seen = []
+    model.register_forward_hook(lambda *results: seen.append(results[-1].logits.dtype))
+    tag("a house now .")
+    assert seen == [torch.bfloat16]

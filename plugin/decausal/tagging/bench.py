@@ -19,7 +19,7 @@ from decausal._tokenizer import load_tokenizer
 from decausal.tagging.arguments import parse_recipe
 from decausal.tagging.model import build_model, describe_parameters
 from decausal.tagging.packing import PackingCollator, check_packable, check_packing
-from decausal.tagging.precision import autocast, mixed_precision, store_frozen_weights
+from decausal.tagging.precision import autocast, describe_mixed_precision, mixed_precision, store_frozen_weights
 from decausal.tagging.results import environment
 from decausal.tagging.sampler import EpochSampler
 from decausal.tagging.splits import Corpus, Split
@@ -143,7 +143,7 @@ class Bench:
             "parameters": describe_parameters(self.model),
             "unmask": self.tagging.unmask,
             "attention": self.base.config._attn_implementation,
-            "computed in": str(mixed_precision(self.training)).removeprefix("torch."),
+            "computed in": describe_mixed_precision(self.training),
             "batch": self.training.per_device_train_batch_size,
             "seed": self.training.seed,
             **environment(),

@@ -19,7 +19,7 @@ from decausal._checkpoint import read_record
 from decausal._errors import CheckpointError
 from decausal._weights import check_weights
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
-from decausal.tagging.precision import mixed_precision
+from decausal.tagging.precision import describe_mixed_precision
 from decausal.tagging.processes import name_strategy
 from decausal.tagging.results import CARD, CURVES, RESULTS
 
@@ -157,7 +157,7 @@ def depends_on_training(training: TrainingArguments) -> dict[str, Any]:
             training.train_batch_size * training.gradient_accumulation_steps * training.world_size
         ),
         "strategy": name_strategy(training),
-        "computed in": str(mixed_precision(training)).removeprefix("torch."),
+        "computed in": describe_mixed_precision(training),
     }
 
 

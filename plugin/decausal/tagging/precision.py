@@ -28,6 +28,12 @@ def mixed_precision(training: TrainingArguments) -> torch.dtype | None:
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(training.mixed_precision)
 
 
+def describe_mixed_precision(training: TrainingArguments) -> str | None:
+    """The name of `mixed_precision`, such as "bfloat16"."""
+    dtype = mixed_precision(training)
+    return None if dtype is None else str(dtype).removeprefix("torch.")
+
+
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[None]:
     """torch.autocast, or nothing where the type is None."""
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
@@ -37,9 +43,8 @@ def store_frozen_weights(model: nn.Module, dtype: torch.dtype | None) -> None:
     """Stores the frozen weights of linear layers in the type in which autocast multiplies them.
 
     Autocast would round each of them in every forward pass, and keep the rounded copy until the backward pass is over.
-    Results are the same to the bit, and only under autocast can the model run from now on.
-
-    DoRA, which reads these weights itself, keeps them as they are.
+    Results are the same to the bit, and only under autocast can the model run from now on. DoRA, which reads these
+    weights itself, keeps them as they are.
 
     Args:
         model: with everything frozen that will not be trained.

@@ -172,9 +172,7 @@ class Tagger:
     def _probabilities(self, windows: Features) -> Iterator[tuple[list[int], torch.Tensor]]:
         """Batches of windows, as their places, and the probabilities of their labels."""
         order = sorted(range(len(windows["input_ids"])), key=lambda row: len(windows["input_ids"][row]))
-        collate = DataCollatorForTokenClassification(
-            self.tokenizer
-        )  # hardly pads: windows of like length come together
+        collate = DataCollatorForTokenClassification(self.tokenizer)  # has little to pad in windows of like length
         device = next(self.model.parameters()).device
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]

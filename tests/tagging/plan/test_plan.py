@@ -61,6 +61,16 @@ def test_bfloat16_on_a_gpu_is_planned_where_there_is_none(recipe):
     assert make_plan([recipe(use_cpu=False, bf16=True, tf32=True)]).on_gpu
 
 
+def test_frozen_weights_are_planned_in_the_type_that_they_are_stored_in(recipe):
+    whole, half = (make_plan([recipe(bf16=bf16)]) for bf16 in (False, True))
+    weights = [plan.needs[False].device["other weights"] for plan in (whole, half)]
+    layers = 4 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128)  # the linear layers of the base model, two bytes less each
+    assert weights[0] - weights[1] == 2 * layers
+    assert [plan.notes[-2].partition(";")[0] for plan in (whole, half)] == [
+        "Computed in the type of the weights", "Computed in bfloat16"
+    ]  # fmt: skip
+
+
 def test_a_kernel_that_is_not_here_is_planned_as_sdpa_and_the_plan_says_so(recipe):
     plan = make_plan([recipe(attn_implementation="flash_attention_2")])
     assert plan.notes[0].startswith("attn_implementation=flash_attention_2 is planned as sdpa")

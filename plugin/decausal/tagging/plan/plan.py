@@ -22,7 +22,7 @@ from decausal.tagging.model import longest_input, read_config, sketch_model
 from decausal.tagging.packing import PackingCollator
 from decausal.tagging.plan.step import FakeStep, StepMemory
 from decausal.tagging.plan.strategy import Strategy, Weights, device_memory
-from decausal.tagging.precision import mixed_precision, store_frozen_weights
+from decausal.tagging.precision import describe_mixed_precision, mixed_precision, store_frozen_weights
 from decausal.tagging.sampler import EpochSampler
 from decausal.tagging.splits import Corpus, Split, fit_windows
 
@@ -261,7 +261,7 @@ def _assumptions(strategy: Strategy, on_gpu: bool) -> str:
 
 
 def _describe_precision(training: TaggingTrainingArguments) -> str:
-    dtype = str(mixed_precision(training) or "the type of the weights").removeprefix("torch.")
+    dtype = describe_mixed_precision(training) or "the type of the weights"
     return f"Computed in {dtype}; a recipe without bf16 leaves that to the processor, and here to that of this machine."
 
 

@@ -178,7 +178,7 @@ def _static_memory(
     count = strategy.processes
     device: dict[str, int] = dict(weights.kinds)
     host: dict[str, int] = {}
-    if strategy.kind in ("one process", "data parallel"):
+    if strategy.leaves_weights:
         device["optimizer states"] = step.states
         if strategy.kind == "data parallel":
             device["DDP's gradient buckets"] = weights.trained
