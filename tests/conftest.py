@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ import decausal
 from rows import SIZES
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+_CACHE = TemporaryDirectory()
+os.environ["HF_DATASETS_CACHE"] = _CACHE.name  # nothing that was read before
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

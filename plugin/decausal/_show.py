@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +122,7 @@ def sentence_writer(output: str, types: Sequence[str]) -> Callable[["TaggedSente
     return writers[output]
 
 
-def check_columns(sentences: Sequence[Sequence[str]]) -> None:
+def check_columns(sentences: Iterable[Sequence[str]]) -> None:
     """Refuses words that columns cannot hold.
 
     Raises:

@@ -124,8 +124,8 @@ def test_a_bad_tag_in_a_data_set_is_an_error_at_its_row(tmp_path):
 def test_words_are_read_without_regard_to_tags():
     words, file_format = read_words(SHARED / "uner_zh_gsd/zh_gsd-ud-test.iob2")
 
-    assert (len(words), file_format) == (500, "conllu")
-    assert words[0][:4] == ["然而", "，", "這樣", "的"]
+    assert (len(list(words)), file_format) == (500, "conllu")
+    assert next(iter(words))[:4] == ["然而", "，", "這樣", "的"]
 
 
 @needs_shared
@@ -140,7 +140,7 @@ def test_words_are_read_without_regard_to_tags():
 def test_columns_without_a_telling_suffix_are_known_by_their_tags(files, sentences, first):
     words, _ = read_words(SHARED / files)
 
-    assert (len(words), words[0][0]) == (sentences, first)
+    assert (len(list(words)), next(iter(words))[0]) == (sentences, first)
 
 
 def test_a_blank_line_of_words_and_an_empty_record_are_sentences_without_words(tmp_path):
@@ -149,7 +149,7 @@ def test_a_blank_line_of_words_and_an_empty_record_are_sentences_without_words(t
 
     words, file_format = read_words([tmp_path / "a.txt", tmp_path / "b.jsonl"])
 
-    assert words == [["Jordan", "said", "."], [], ["Rome"], []]
+    assert list(words) == [["Jordan", "said", "."], [], ["Rome"], []]
     assert file_format == "words+jsonl"
 
 
@@ -158,7 +158,7 @@ def test_the_choices_of_the_user_reach_the_reader_of_words(tmp_path):
 
     words, _ = read_words(tmp_path / "a.csv", columns="2,0", file_format="conll", separator=";")
 
-    assert words == [["EU"]]
+    assert list(words) == [["EU"]]
 
 
 def test_a_file_without_words_is_an_error(tmp_path):

@@ -147,6 +147,16 @@ def test_the_command_line_tags_a_file_as_columns_and_as_json(checkpoint, tmp_pat
     assert json.loads(lines[1])["tags"] == ["B-LOC", "O", "O"]
 
 
+def test_a_file_is_tagged_piece_by_piece(checkpoint, tmp_path, monkeypatch):
+    path = tmp_path / "words.txt"
+    path.write_text("a house now .\n\nthe then .\na b c\n")
+    command = ["predict", str(checkpoint), str(path), "--output", "jsonl"]
+    whole = CliRunner().invoke(app, command).stdout
+    monkeypatch.setattr("decausal.cli._SENTENCES_AT_ONCE", 1)
+    assert len(whole.splitlines()) == 4
+    assert CliRunner().invoke(app, command).stdout == whole
+
+
 def test_the_command_line_tags_standard_input_in_color(checkpoint):
     result = CliRunner().invoke(app, ["predict", str(checkpoint), "-", "--output", "color"], input="a house now .\n")
     assert "house" in result.output

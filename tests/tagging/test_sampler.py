@@ -42,8 +42,9 @@ def test_windows_of_one_step_are_of_like_length_and_a_longest_comes_first():
 
 
 def test_a_blank_is_the_shortest_window_without_its_labels():
-    windows = Dataset.from_dict({"input_ids": [[1, 2, 3], [4, 5]], "labels": [[0, -100, 1], [2, -100]]})
-    assert add_blank(windows)[:] == {
+    columns = {"input_ids": [[1, 2, 3], [4, 5]], "length": [3, 2], "labels": [[0, -100, 1], [2, -100]]}
+    assert add_blank(Dataset.from_dict(columns))[:] == {
         "input_ids": [[1, 2, 3], [4, 5], [4, 5]],
+        "length": [3, 2, 2],
         "labels": [[0, -100, 1], [2, -100], [-100, -100]],
     }

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, TypeVar
 
+import datasets
+import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from decausal._errors import DataError
@@ -59,15 +61,28 @@ class AlignReport:
     @classmethod
     def of(cls, features: Features | Any) -> "AlignReport":
         """The counts of what `align` returned, or of a `datasets.Dataset` made with it."""
-        windows = Counter(features["sentence_idx"])
-        sizes = dict(_sentence_sizes(features))
-        return cls(
-            sentences=len(windows),
-            words=sum(num_words for num_words, _ in sizes.values()),
-            windows=windows.total(),
-            sentences_in_several_windows=sum(count > 1 for count in windows.values()),
-            zero_token_words=sum(num_zero for _, num_zero in sizes.values()),
+        sentences, first_windows, counts = np.unique(
+            column(features, "sentence_idx"), return_index=True, return_counts=True
         )
+        return cls(
+            sentences=len(sentences),
+            words=int(column(features, "num_words")[first_windows].sum()),
+            windows=int(counts.sum()),
+            sentences_in_several_windows=int((counts > 1).sum()),
+            zero_token_words=int(column(features, "num_zero_token_words")[first_windows].sum()),
+        )
+
+
+def column(features: Any, name: str) -> np.ndarray:
+    """A column of numbers, one a window, without a Python object for each.
+
+    Args:
+        features: what `align` returned, or a `datasets.Dataset` made with it.
+        name: of the column.
+    """
+    if isinstance(features, datasets.Dataset):
+        features = features.with_format("numpy", columns=[name])
+    return np.asarray(features[name][:], dtype=np.int64)
 
 
 def align(

@@ -64,6 +64,10 @@ class TaggingArguments:
     add_prefix_space: bool = field(
         default=True, metadata={"help": "Whether the language puts spaces between words (not for Chinese)."}
     )
+    preprocessing_num_workers: int | None = field(
+        default=None,
+        metadata={"help": "Processes that tokenize; by default one for each 50,000 sentences, up to all cores."},
+    )
     pad_to_multiple_of: int | None = field(default=8, metadata={"help": "Batches are padded to a multiple of this."})
     packing: bool = field(
         default=False, metadata={"help": "Train on the windows of a batch laid into rows, instead of padded: exact."}

@@ -16,6 +16,7 @@ from decausal._attach import Handle
 from decausal._audit import audit
 from decausal._layers import transformers_model
 from decausal._tokenizer import load_tokenizer
+from decausal.tagging.align import column
 from decausal.tagging.arguments import parse_recipe
 from decausal.tagging.model import build_model, describe_parameters
 from decausal.tagging.packing import PackingCollator, check_packable, check_packing
@@ -54,10 +55,11 @@ class Bench:
         self.tokenizer = load_tokenizer(
             str(self.model_config.model_name_or_path), add_prefix_space=self.tagging.add_prefix_space
         )
-        self.windows = Split.of(
+        windows = Split.of(
             self.corpus.sentences["train"], self.tokenizer, self.corpus.labels, self.tagging, training=True
-        ).windows.select_columns(["input_ids", "attention_mask", "labels"])
-        self.lengths = [len(ids) for ids in self.windows["input_ids"]]
+        ).windows
+        self.lengths: list[int] = column(windows, "length").tolist()
+        self.windows = windows.select_columns(["input_ids", "attention_mask", "labels"])
         self.model = build_model(
             self.tagging, self.model_config, self.training, self.corpus.labels, self.tokenizer.pad_token_id
         ).to(self.training.device)

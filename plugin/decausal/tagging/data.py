@@ -1,20 +1,47 @@
 """Annotated text in any of the known formats, as one `datasets.Dataset` of words and IOB2 tags."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import datasets
+import pyarrow.compute
 
 from decausal._errors import DataError
 from decausal.tagging.reading import rows
+from decausal.tagging.reading.cache import digest, fingerprint, read_once
 from decausal.tagging.reading.corpus import ReadReport, assemble
 from decausal.tagging.reading.files import FileFormat, PathLike, find_files
-from decausal.tagging.reading.readers import annotated_sentences, dataset_sentences, plain_sentences
+from decausal.tagging.reading.readers import ReadWords, annotated_sentences, dataset_sentences, plain_sentences
 from decausal.tagging.reading.rows import split_names
 from decausal.tagging.reading.source import Sentence
 
-__all__ = ["ReadReport", "describe_unknown_tags", "read_dataset", "read_sentences", "read_words", "split_names"]
+__all__ = [
+    "PlainSentences",
+    "ReadReport",
+    "count_tags",
+    "describe_unknown_tags",
+    "read_dataset",
+    "read_sentences",
+    "read_words",
+    "split_names",
+]
+
+
+@dataclass(frozen=True)
+class PlainSentences(Iterable[list[str]]):
+    """The words of each sentence, read anew by every loop: there may be more of them than fit into memory.
+
+    Attributes:
+        files: What reads each file.
+    """
+
+    files: Sequence[ReadWords]
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return chain.from_iterable(read_file() for read_file in self.files)
 
 
 def read_sentences(
@@ -49,16 +76,20 @@ def read_sentences(
     if isinstance(source, str | Path) and rows.is_saved_dataset(Path(source)):
         return read_dataset(str(source), split=split, columns=columns, tag_scheme=tag_scheme)
     chosen = FileFormat(file_format) if file_format else None
-    skipped: Counter[str] = Counter()
-    formats: dict[str, None] = {}
-    sentences: list[Sentence] = []
-    paths = find_files(source)
-    for path in paths:
-        found_format, found = annotated_sentences(path, chosen, columns, separator, skipped)
-        formats[found_format.value] = None
-        sentences += found
     name = ", ".join(map(str, [source] if isinstance(source, str | Path) else source))
-    return assemble(sentences, name, "+".join(formats), tag_scheme, skipped)
+    paths = find_files(source)
+
+    def write(arrow_file: Path) -> ReadReport:
+        files = [annotated_sentences(path, chosen, columns, separator) for path in paths]
+        formats = dict.fromkeys(found_format.value for found_format, _ in files)
+
+        def read(skipped: Counter[str]) -> Iterator[Sentence]:
+            return chain.from_iterable(read_file(skipped) for _, read_file in files)
+
+        return assemble(read, arrow_file, name=name, file_format="+".join(formats), tag_scheme=tag_scheme)
+
+    contents = [(str(path), digest(path)) for path in paths]
+    return read_once(name, fingerprint(contents, columns, tag_scheme, file_format, separator), write)
 
 
 def read_dataset(
@@ -86,8 +117,17 @@ def read_dataset(
     """
     dataset = rows.load_split(name, config_name, split)
     shown = f"{name} ({split})" if split else name
-    sentences = list(dataset_sentences(dataset, shown, columns))
-    return assemble(sentences, shown, "dataset", tag_scheme, Counter())
+
+    def write(arrow_file: Path) -> ReadReport:
+        return assemble(
+            lambda _: dataset_sentences(dataset, shown, columns),
+            arrow_file,
+            name=shown,
+            file_format="dataset",
+            tag_scheme=tag_scheme,
+        )
+
+    return read_once(shown, fingerprint(dataset._fingerprint, columns, tag_scheme), write)
 
 
 def read_words(
@@ -96,7 +136,7 @@ def read_words(
     columns: str | None = None,
     file_format: str | None = None,
     separator: str | None = None,
-) -> tuple[list[list[str]], str]:
+) -> tuple[PlainSentences, str]:
     """The words of sentences that need no tags, for prediction.
 
     Args:
@@ -108,21 +148,26 @@ def read_words(
 
     Returns:
         The words of each sentence, none for a blank line of `words` or `text` and for an empty record; and the format
-        that they were read in, several joined by `+`.
+        that they are read in, several joined by `+`.
 
     Raises:
-        DataError: If a file cannot be read as asked, or holds no words.
+        DataError: If a file holds no words, or, here or in a loop over the sentences, cannot be read as asked.
     """
     chosen = FileFormat(file_format) if file_format else None
-    formats: dict[str, None] = {}
-    sentences: list[list[str]] = []
-    for path in find_files(source):
-        found_format, found = plain_sentences(path, chosen, columns, separator)
-        formats[found_format.value] = None
-        sentences += found
+    files = [plain_sentences(path, chosen, columns, separator) for path in find_files(source)]
+    sentences = PlainSentences([read_file for _, read_file in files])
     if not any(sentences):
         raise DataError(f"{'standard input' if str(source) == '-' else source}: holds no words")
-    return sentences, "+".join(formats)
+    return sentences, "+".join(dict.fromkeys(found_format.value for found_format, _ in files))
+
+
+def count_tags(sentences: datasets.Dataset) -> Counter[str]:
+    """How often each tag stands in the column `tags`."""
+    counts: Counter[str] = Counter()
+    for batch in sentences.with_format("arrow").select_columns("tags").iter(batch_size=10_000):
+        for found in pyarrow.compute.value_counts(pyarrow.compute.list_flatten(batch["tags"])):
+            counts[found["values"].as_py()] += found["counts"].as_py()
+    return counts
 
 
 def describe_unknown_tags(name: str, sentences: datasets.Dataset, labels: Collection[str], known_to: str) -> str | None:
@@ -134,7 +179,7 @@ def describe_unknown_tags(name: str, sentences: datasets.Dataset, labels: Collec
         labels: All tags that can be predicted.
         known_to: What the warning says that lacks the others, such as `"the model"`.
     """
-    unknown = Counter(tag for tags in sentences["tags"] for tag in tags if tag not in labels)
+    unknown = Counter({tag: count for tag, count in count_tags(sentences).items() if tag not in labels})
     if not unknown:
         return None
     return (

@@ -44,6 +44,7 @@ _MAY_CHANGE = (
     "dataset_name",
     "max_eval_samples",
     "max_test_samples",
+    "preprocessing_num_workers",
     "pad_to_multiple_of",
     "packing",
     "packing_length",
@@ -138,13 +139,15 @@ def depends_on(
     Left out is what may change when a run goes on: how long it trains, how processes share the windows of a step, where
     it is saved, and what it is scored on.
     """
-    data = json.dumps([sentences["tokens"][:], sentences["tags"][:]]).encode()
+    data = hashlib.sha256()
+    for batch in sentences.select_columns(["tokens", "tags"]).iter(batch_size=1000):
+        data.update(json.dumps(batch).encode())
     facts = {
         "layers": list(layers),
         **{name: value for name, value in asdict(tagging).items() if name not in _MAY_CHANGE},
         **asdict(model_config),
         **depends_on_training(training),
-        "training data (SHA-256)": hashlib.sha256(data).hexdigest(),
+        "training data (SHA-256)": data.hexdigest(),
     }
     return as_json(facts)
 

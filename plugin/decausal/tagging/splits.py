@@ -1,15 +1,38 @@
 """The data of a recipe: each split's sentences, and the windows of sub-words made from them."""
 
+import json
+import os
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
 
 import datasets
 from transformers import PreTrainedTokenizerFast
 
 from decausal._errors import DataError
-from decausal.tagging.align import IGNORE_INDEX, AlignReport, align
+from decausal.tagging.align import IGNORE_INDEX, AlignReport, align, column
 from decausal.tagging.arguments import TaggingArguments
-from decausal.tagging.data import ReadReport, describe_unknown_tags, read_dataset, read_sentences, split_names
+from decausal.tagging.data import (
+    ReadReport,
+    count_tags,
+    describe_unknown_tags,
+    read_dataset,
+    read_sentences,
+    split_names,
+)
 from decausal.tagging.processes import say
+from decausal.tagging.reading.cache import fingerprint
+
+_WINDOWS = datasets.Features(
+    {
+        **{name: datasets.List(datasets.Value("int32")) for name in ("input_ids", "labels", "word_idx")},
+        "attention_mask": datasets.List(datasets.Value("int8")),
+        **dict.fromkeys(
+            ("sentence_idx", "num_words", "num_zero_token_words", "length", "num_labels"), datasets.Value("int64")
+        ),
+    }
+)
+_SENTENCES_OF_A_PROCESS = 50_000  # with fewer, starting it takes longer than it saves
 
 
 @dataclass(frozen=True)
@@ -72,10 +95,10 @@ class Corpus:
             )
         return corpus
 
-    @property
+    @cached_property
     def labels(self) -> list[str]:
         """`O`, then `B-` and `I-` of each type in the training data, by name."""
-        types = {tag[2:] for tags in self.sentences["train"]["tags"] for tag in tags if tag != "O"}
+        types = {tag[2:] for tag in count_tags(self.sentences["train"]) if tag != "O"}
         return ["O", *(f"{prefix}-{kind}" for kind in sorted(types) for prefix in "BI")]
 
     def warnings(self) -> list[str]:
@@ -93,7 +116,7 @@ class Split:
 
     Attributes:
         sentences: the columns `tokens` and `tags`, IOB2.
-        windows: the columns that `align` makes.
+        windows: the columns that `align` makes, `length` in sub-words, and `num_labels`, how many of these have labels.
         num_left_out: windows in which no word is labelled, left out of training.
     """
 
@@ -110,40 +133,43 @@ class Split:
         tagging: TaggingArguments,
         training: bool = False,
     ) -> "Split":
-        """Cut the sentences into windows.
+        """Cut the sentences into windows, or find those that were cut before.
 
         Args:
             sentences: the columns `tokens` and `tags`, IOB2.
             tokenizer: as `load_tokenizer` returns it.
             labels: the label names, in the order of their ids. Another tag is learned as `O`, and still counts in the
                 scores.
-            tagging: how long windows are, and where labels sit.
+            tagging: how long windows are, where labels sit, and how many processes cut.
             training: leave out windows in which no word is labelled, from which nothing can be learned. Otherwise all
                 are kept, longest first, so that batches in this order are hardly padded.
 
         Raises:
             DataError: no window has a labelled word.
         """
-        assert tagging.stride is not None, "set when the arguments were made"
-        label2id = {label: i for i, label in enumerate(labels)}
-        columns = align(
-            sentences["tokens"],
-            [[tag if tag in label2id else "O" for tag in tags] for tags in sentences["tags"]],
-            tokenizer,
-            label2id,
-            max_length=tagging.max_length,
-            stride=tagging.stride,
-            label_position=tagging.label_position,
+        options: dict[str, Any] = {
+            "max_length": tagging.max_length,
+            "stride": tagging.stride,
+            "label_position": tagging.label_position,
+        }
+        key = fingerprint(sentences._fingerprint, _describe(tokenizer), labels, options)
+        windows = sentences.map(
+            partial(_cut, tokenizer=tokenizer, label2id={label: i for i, label in enumerate(labels)}, **options),
+            batched=True,
+            with_indices=True,
+            remove_columns=sentences.column_names,
+            num_proc=_count_processes(len(sentences), tagging.preprocessing_num_workers),
+            features=_WINDOWS,
+            new_fingerprint=key,
+            desc="tokenizing",
         )
-        windows = datasets.Dataset.from_dict(dict(columns))
+        lengths = column(windows, "length")
         if training:
-            labelled = [i for i, row in enumerate(columns["labels"]) if any(label != IGNORE_INDEX for label in row)]
-            if not labelled:
+            (labelled,) = column(windows, "num_labels").nonzero()
+            if not len(labelled):
                 raise DataError("no word of the training data has a sub-word: does the tokenizer know its characters?")
             return cls(sentences, windows.select(labelled), num_left_out=len(windows) - len(labelled))
-        lengths = [len(ids) for ids in columns["input_ids"]]
-        windows = windows.select(sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True))
-        return cls(sentences, windows)
+        return cls(sentences, windows.select((-lengths).argsort(kind="stable")))
 
     @property
     def report(self) -> AlignReport:
@@ -153,6 +179,37 @@ class Split:
     def __str__(self) -> str:
         left_out = f", {self.num_left_out:,} without a labelled word left out" if self.num_left_out else ""
         return f"{self.report}{left_out}"
+
+
+def _describe(tokenizer: PreTrainedTokenizerFast) -> tuple[dict[str, Any], int | None]:
+    """All that decides how it cuts; truncation and padding are what its last call left, and are set anew by each."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    return {
+        name: value for name, value in state.items() if name not in ("truncation", "padding")
+    }, tokenizer.pad_token_id
+
+
+def _cut(
+    batch: dict[str, Any],
+    indices: list[int],
+    tokenizer: PreTrainedTokenizerFast,
+    label2id: dict[str, int],
+    **options: Any,
+) -> dict[str, Any]:
+    tags = [[tag if tag in label2id else "O" for tag in tags] for tags in batch["tags"]]
+    columns = align(batch["tokens"], tags, tokenizer, label2id, first_sentence_idx=indices[0], **options)
+    return {
+        **columns,
+        "length": [len(ids) for ids in columns["input_ids"]],
+        "num_labels": [sum(label != IGNORE_INDEX for label in row) for row in columns["labels"]],
+    }
+
+
+def _count_processes(num_sentences: int, wanted: int | None) -> int | None:
+    """How many processes cut; None for this one alone."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = wanted or min(available, num_sentences // _SENTENCES_OF_A_PROCESS)
+    return count if count > 1 else None
 
 
 def fit_windows(tagging: TaggingArguments, limit: int) -> TaggingArguments:

@@ -82,7 +82,8 @@ def train(
     layers = make_record(config, tagging.unmask, tagging.window)["layers"]
     if tagging.packing:
         check_packable(config, training)
-    corpus = Corpus.read(tagging)
+    with training.main_process_first():  # the others find what it has read, and below what it has cut
+        corpus = Corpus.read(tagging)
     tagging = replace(tagging, tag_scheme=corpus.tag_scheme)
     labels = corpus.labels
     for warning in corpus.warnings():
@@ -99,10 +100,11 @@ def train(
     if checkpoint is not None:
         check_resumed(checkpoint, labels, recipe)
         say(f"going on from {checkpoint}")
-    splits = {
-        name: Split.of(found, tokenizer, labels, tagging, training=name == "train")
-        for name, found in corpus.sentences.items()
-    }
+    with training.main_process_first():
+        splits = {
+            name: Split.of(found, tokenizer, labels, tagging, training=name == "train")
+            for name, found in corpus.sentences.items()
+        }
     facts: dict[str, Any] = {
         "unmask": tagging.unmask,
         "labels": labels,

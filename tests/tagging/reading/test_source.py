@@ -1,5 +1,6 @@
 import io
 import sys
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,17 +23,42 @@ def write(tmp_path):
 def test_lines_lose_their_ends_and_the_file_its_byte_order_mark(write):
     source = Source.read(write(b"\xef\xbb\xbfEU B-ORG\r\n\r\nlast O"))
 
-    assert source.lines == ["EU B-ORG", "", "last O"]
+    assert list(source.lines) == ["EU B-ORG", "", "last O"]
 
 
 def test_characters_that_only_python_takes_for_line_ends_stay_inside_words(write):
-    assert Source.read(write("a\x85b O\nc\u2028d O\n".encode())).lines == ["a\x85b O", "c\u2028d O"]
+    assert list(Source.read(write("a\x85b O\nc\u2028d\re O\n".encode())).lines) == ["a\x85b O", "c\u2028d\re O"]
 
 
 def test_a_hyphen_is_the_standard_input(monkeypatch):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"EU rejects\n")))
 
-    assert Source.read(Path("-")) == Source("standard input", ["EU rejects"])
+    source = Source.read(Path("-"))
+
+    assert source.name == "standard input"
+    assert list(source.lines) == list(source.lines) == ["EU rejects"]
+
+
+def test_a_file_is_not_held_in_memory(write):
+    path = write(b"x O\n" * 1_000_000)
+    tracemalloc.start()
+    source = Source.read(path)
+    num_lines = sum(1 for _ in source.lines)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert num_lines == 1_000_000
+    assert peak < path.stat().st_size / 4
+
+
+def test_the_copy_of_the_standard_input_goes_with_its_lines(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"EU rejects\n")))
+
+    source = Source.read(Path("-"))
+    path = source.lines.path
+    assert path.exists()
+    del source
+    assert not path.exists()
 
 
 def test_an_empty_standard_input_is_called_by_its_name(monkeypatch):

@@ -16,6 +16,7 @@ def read_aspects(source: Source) -> Iterator[tuple[int, Record]]:
     parser: ET.XMLPullParser[ET.Element] = ET.XMLPullParser(["end"])
     try:
         # Fed line by line, since elements do not remember where they stood.
+        number = 0
         for number, line in enumerate(source.lines, 1):
             parser.feed(f"{line}\n")
             for event in parser.read_events():
@@ -25,7 +26,7 @@ def read_aspects(source: Source) -> Iterator[tuple[int, Record]]:
                     element.clear()
         parser.close()
     except ET.ParseError as error:
-        raise source.error(min(error.position[0], len(source.lines)), f"is not well-formed XML: {error}") from error
+        raise source.error(min(error.position[0], number), f"is not well-formed XML: {error}") from error
 
 
 def _to_record(element: ET.Element, number: int, source: Source) -> Record:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import dropwhile, groupby
 
 from decausal.tagging.reading.source import Sentence, Source
@@ -26,17 +26,19 @@ def parse_columns(columns: str) -> tuple[int, int]:
     return word_column, tag_column
 
 
-def has_word_ids(lines: Sequence[str]) -> bool:
+def has_word_ids(lines: Iterable[str]) -> bool:
     """True if the file is CoNLL-U-like: the first word is number 1, and most lines begin with a number.
 
     Most lines, not all, so that one broken line is reported instead of turning the numbers into words.
     """
-    data = [line for line in lines if line.strip(_BLANKS) and not line.startswith("#")]
-    numbered = sum(_ID.match(line) is not None for line in data)
-    return bool(data) and _FIRST_ID.match(data[0]) is not None and 2 * numbered > len(data)
+    data = (line for line in lines if line.strip(_BLANKS) and not line.startswith("#"))
+    if _FIRST_ID.match(next(data, "")) is None:
+        return False
+    numbered = Counter(_ID.match(line) is not None for line in data)
+    return numbered[True] + 1 > numbered[False]
 
 
-def has_columns(lines: Sequence[str], *, with_ids: bool) -> bool:
+def has_columns(lines: Iterable[str], *, with_ids: bool) -> bool:
     """True if the lines can hardly be sentences, so that taking one field of each loses no word of a text.
 
     Where tabs divide them, most must end in a tag, or hold a single word after the number. Where blanks do, all must
@@ -44,22 +46,29 @@ def has_columns(lines: Sequence[str], *, with_ids: bool) -> bool:
     neighbours: sentences, too, may begin with numbers or end in "vitamin O".
 
     Args:
-        lines: The text.
+        lines: The text, to be looped over again and again.
         with_ids: As for `read_rows`.
     """
-    blocks = _blocks(lines, with_ids, Counter())
-    data = [line for block in blocks for _, line in block]
-    separator = _find_separator(data)
-    rows = [_split(line, separator) for line in data]
-    tags = [fields[-1] for fields in rows if len(fields) > 1 and is_tag(fields[-1])]
+    separator = _find_separator(lines, with_ids)
+    num_lines = num_tagged = num_single = longest_block = 0
+    lengths: Counter[int] = Counter()
+    has_outside = has_prefix = False
+    for block in _blocks(lines, with_ids, Counter()):
+        longest_block = max(longest_block, len(block))
+        for _, line in block:
+            fields = _split(line, separator)
+            num_lines += 1
+            lengths[len(fields)] += 1
+            if len(fields) > 1:
+                num_tagged += is_tag(fields[-1])
+                num_single += " " not in fields[1].strip()
+                has_outside = has_outside or fields[-1] == OUTSIDE
+                has_prefix = has_prefix or (is_tag(fields[-1]) and fields[-1].startswith(("B-", "I-")))
     if separator:
-        num_single = sum(" " not in fields[1].strip() for fields in rows if len(fields) > 1)
-        return 2 * (num_single if with_ids else len(tags)) > len(rows)
-    if not tags or len(tags) < len(rows):
+        return 2 * (num_single if with_ids else num_tagged) > num_lines
+    if not num_lines or num_tagged < num_lines:
         return False
-    num_equal = max(Counter(map(len, rows)).values())
-    has_both = OUTSIDE in tags and any(tag.startswith(("B-", "I-")) for tag in tags)
-    return has_both and 2 * num_equal > len(rows) and max(map(len, blocks)) > 1
+    return has_outside and has_prefix and 2 * max(lengths.values()) > num_lines and longest_block > 1
 
 
 def read_rows(source: Source, *, separator: str | None, with_ids: bool, skipped: Counter[str]) -> Iterator[list[Row]]:
@@ -77,10 +86,9 @@ def read_rows(source: Source, *, separator: str | None, with_ids: bool, skipped:
     Raises:
         DataError: If a line has more or fewer fields than the first one, or lacks its number.
     """
-    blocks = _blocks(source.lines, with_ids, skipped)
-    separator = separator or _find_separator([line for block in blocks for _, line in block])
+    separator = separator or _find_separator(source.lines, with_ids)
     first: Row | None = None
-    for block in blocks:
+    for block in _blocks(source.lines, with_ids, skipped):
         rows: list[Row] = []
         for number, line in block:
             fields = _split(line, separator)
@@ -109,19 +117,28 @@ def _split(line: str, separator: str | None) -> list[str]:
     return line.split(separator) if separator else split_at_blanks(line)
 
 
-def _find_separator(lines: Sequence[str]) -> str | None:
-    return "\t" if 2 * sum("\t" in line for line in lines) > len(lines) else None
+def _find_separator(lines: Iterable[str], with_ids: bool) -> str | None:
+    has_tab = Counter("\t" in line for block in _blocks(lines, with_ids, Counter()) for _, line in block)
+    return "\t" if has_tab[True] > has_tab[False] else None
 
 
-def _blocks(lines: Sequence[str], with_ids: bool, skipped: Counter[str]) -> list[list[tuple[int, str]]]:
+def _blocks(lines: Iterable[str], with_ids: bool, skipped: Counter[str]) -> Iterator[list[tuple[int, str]]]:
     """The numbered lines of each sentence, without the comments before it."""
-    blocks = [list(block) for kind, block in groupby(enumerate(lines, 1), _kind) if kind == "words"]
-    skipped[f"{_DOCSTART} lines"] += sum(line.startswith(_DOCSTART) for line in lines)
-    if with_ids or all(_is_header(block[0][1]) for block in blocks):
-        data = [list(dropwhile(_is_comment, block)) for block in blocks]
-        skipped["comment lines"] += sum(map(len, blocks)) - sum(map(len, data))
-        blocks = [block for block in data if block]
-    return blocks
+    have_comments = with_ids or all(_is_header(block[0][1]) for block in _paragraphs(lines, Counter()))
+    for block in _paragraphs(lines, skipped):
+        data = list(dropwhile(_is_comment, block)) if have_comments else block
+        skipped["comment lines"] += len(block) - len(data)
+        if data:
+            yield data
+
+
+def _paragraphs(lines: Iterable[str], skipped: Counter[str]) -> Iterator[list[tuple[int, str]]]:
+    """The numbered lines between breaks."""
+    for kind, numbered in groupby(enumerate(lines, 1), _kind):
+        if kind == "words":
+            yield list(numbered)
+        else:
+            skipped[f"{_DOCSTART} lines"] += sum(line.startswith(_DOCSTART) for _, line in numbered)
 
 
 def _is_comment(numbered_line: tuple[int, str]) -> bool:

@@ -2,14 +2,17 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 
 import datasets
+import pyarrow
 
 from decausal._errors import DataError
 from decausal.tagging.reading.source import Sentence
-from decausal.tagging.tags import TagError, TagScheme, detect_scheme, to_iob2
+from decausal.tagging.tags import Iob2Tags, TagError, TagScheme, detect_scheme, to_iob2
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +20,10 @@ _FEATURES = datasets.Features(
     {"tokens": datasets.List(datasets.Value("string")), "tags": datasets.List(datasets.Value("string"))}
 )
 _NUM_DROPPED_SHOWN = 3
+_BATCH = 1000
+
+ReadSentences = Callable[[Counter[str]], Iterator[Sentence]]
+"""Reads sentences from the first one on, each time that it is called, and counts what it passes over, by kind."""
 
 
 @dataclass(frozen=True)
@@ -69,45 +76,74 @@ class ReadReport:
         return "; ".join([f"{self.source} ({self.format}, {self.scheme}): {size}", *notes])
 
 
-def assemble(
-    sentences: list[Sentence], name: str, file_format: str, tag_scheme: str, skipped: Counter[str]
-) -> tuple[datasets.Dataset, ReadReport]:
-    """All sentences with IOB2 tags as one data set, and the account of it.
+def assemble(read: ReadSentences, path: Path, *, name: str, file_format: str, tag_scheme: str) -> ReadReport:
+    """Writes all sentences with IOB2 tags to an Arrow file, and gives the account of them.
+
+    Neither the sentences nor their words are ever in memory all together. Where the scheme is to be found, they are
+    read twice.
+
+    Args:
+        read: Reads the sentences, and counts what it passes over.
+        path: Of the new file, for `datasets.Dataset.from_file`.
+        name: What messages and the account call the source.
+        file_format: As in `ReadReport`.
+        tag_scheme: A value of `TagScheme`, or `"auto"` to find it from all tags together.
 
     Raises:
-        DataError: If there are none, or a tag does not fit the scheme of the others.
+        DataError: If there are no sentences, or a tag does not fit the scheme of the others.
     """
-    filled = [sentence for sentence in sentences if sentence.words]
-    skipped["empty sentences"] += len(sentences) - len(filled)
-    if not filled:
+    scheme = _detect_scheme(read) if tag_scheme == "auto" else TagScheme(tag_scheme)
+    counts, skipped, dropped = Counter[str](), Counter[str](), list[str]()
+    with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_stream(file, _FEATURES.arrow_schema) as writer:
+        sentences = read(skipped)
+        while batch := list(islice(sentences, _BATCH)):
+            filled = [sentence for sentence in batch if sentence.words]
+            skipped["empty sentences"] += len(batch) - len(filled)
+            found = [_convert(sentence, scheme) for sentence in filled]
+            columns = [[sentence.words for sentence in filled], [converted.tags for converted in found]]
+            writer.write_batch(pyarrow.record_batch(columns, schema=_FEATURES.arrow_schema))
+            counts["sentences"] += len(filled)
+            counts["tokens"] += sum(len(sentence.words) for sentence in filled)
+            counts["tagged"] += sum(not sentence.is_spans for sentence in filled)
+            counts["entities"] += sum(tag.startswith("B-") for converted in found for tag in converted.tags)
+            counts["converted"] += sum(converted.num_converted for converted in found)
+            counts["repaired"] += sum(converted.num_repaired for converted in found)
+            for where, message in _dropped_spans(batch):
+                counts["dropped"] += 1
+                if len(dropped) < _NUM_DROPPED_SHOWN:
+                    dropped.append(f"{where}: {message}")
+    if not counts["sentences"]:
         raise DataError(f"{name}: holds no sentence; expected annotated text")
-    dropped = [f"{where}: {message}" for where, message in _dropped_spans(sentences)]
     if dropped:
-        shown = "\n  ".join(dropped[:_NUM_DROPPED_SHOWN])
-        logger.warning("%d spans dropped, the first of them:\n  %s", len(dropped), shown)
-    tagged = [sentence for sentence in filled if sentence.dropped is None]
-    try:
-        scheme = detect_scheme(sentence.tags for sentence in tagged) if tag_scheme == "auto" else TagScheme(tag_scheme)
-        read = [to_iob2(s.tags, scheme if s.dropped is None else TagScheme.IOB2) for s in filled]
-    except TagError as error:
-        raise _locate(error, tagged) from error
-    dataset = datasets.Dataset.from_dict(
-        {"tokens": [sentence.words for sentence in filled], "tags": [sentence.tags for sentence in read]},
-        features=_FEATURES,
-    )
-    report = ReadReport(
+        shown = "\n  ".join(dropped)
+        logger.warning("%d spans dropped, the first of them:\n  %s", counts["dropped"], shown)
+    return ReadReport(
         source=name,
         format=file_format,
-        scheme=scheme.value if tagged else "spans",
-        sentences=len(filled),
-        tokens=sum(len(sentence.words) for sentence in filled),
-        entities=sum(tag.startswith("B-") for sentence in read for tag in sentence.tags),
-        converted_tags=sum(sentence.num_converted for sentence in read),
-        repaired_tags=sum(sentence.num_repaired for sentence in read),
-        dropped_spans=len(dropped),
+        scheme=scheme.value if counts["tagged"] else "spans",
+        sentences=counts["sentences"],
+        tokens=counts["tokens"],
+        entities=counts["entities"],
+        converted_tags=counts["converted"],
+        repaired_tags=counts["repaired"],
+        dropped_spans=counts["dropped"],
         skipped={kind: count for kind, count in skipped.items() if count},
     )
-    return dataset, report
+
+
+def _detect_scheme(read: ReadSentences) -> TagScheme:
+    try:
+        return detect_scheme(sentence.tags for sentence in read(Counter()) if sentence.words and not sentence.is_spans)
+    except TagError as error:
+        first = next(sentence for sentence in read(Counter()) if not sentence.is_spans and error.tag in sentence.tags)
+        raise _locate(error, first) from error
+
+
+def _convert(sentence: Sentence, scheme: TagScheme) -> Iob2Tags:
+    try:
+        return to_iob2(sentence.tags, TagScheme.IOB2 if sentence.is_spans else scheme)
+    except TagError as error:
+        raise _locate(error, sentence) from error
 
 
 def _dropped_spans(sentences: list[Sentence]) -> Iterator[tuple[str, str]]:
@@ -117,9 +153,6 @@ def _dropped_spans(sentences: list[Sentence]) -> Iterator[tuple[str, str]]:
             yield f"{sentence.source.name}{sentence.source.unit}{number}", message
 
 
-def _locate(error: TagError, sentences: list[Sentence]) -> DataError:
-    """The same error at the first place where its tag stands."""
-    for sentence in sentences:
-        if error.tag in sentence.tags:
-            return sentence.source.error(sentence.numbers[sentence.tags.index(error.tag)], str(error))
-    raise AssertionError(f"{error.tag!r} is in no sentence")
+def _locate(error: TagError, sentence: Sentence) -> DataError:
+    """The same error at the place where its tag stands."""
+    return sentence.source.error(sentence.numbers[sentence.tags.index(error.tag)], str(error))

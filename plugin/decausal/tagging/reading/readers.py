@@ -1,7 +1,8 @@
 """One file or data set, read in its format."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -9,39 +10,43 @@ import datasets
 from decausal._errors import DataError
 from decausal.tagging.reading import conll, records, rows
 from decausal.tagging.reading.aspects import read_aspects
+from decausal.tagging.reading.corpus import ReadSentences
 from decausal.tagging.reading.files import FileFormat, detect_format, detect_input_format
 from decausal.tagging.reading.source import Sentence, Source
 from decausal.tagging.reading.spans import split_words
+
+ReadWords = Callable[[], Iterator[list[str]]]
+"""Reads the words of each sentence from the first one on, each time that it is called."""
 
 _DEFAULT_COLUMNS = {FileFormat.CONLL: "0,-1", FileFormat.CONLLU: "1,2"}
 
 
 def annotated_sentences(
-    path: Path,
-    file_format: FileFormat | None,
-    columns: str | None,
-    separator: str | None,
-    skipped: Counter[str],
-) -> tuple[FileFormat, Iterator[Sentence]]:
-    """The sentences of a file with their tags, and the format they are read in; see `read_sentences`.
+    path: Path, file_format: FileFormat | None, columns: str | None, separator: str | None
+) -> tuple[FileFormat, ReadSentences]:
+    """What reads the sentences of a file with their tags, and the format they are read in; see `read_sentences`.
 
     Raises:
-        DataError: Here or while iterating, if the file is not as it should be.
+        DataError: Here or while reading, if the file is not as it should be.
     """
     if file_format is FileFormat.PARQUET or (file_format is None and path.suffix == ".parquet"):
-        return FileFormat.PARQUET, dataset_sentences(rows.read_parquet(path), str(path), columns)
+        table = rows.read_parquet(path)
+        return FileFormat.PARQUET, lambda _: dataset_sentences(table, str(path), columns)
     source = Source.read(path)
     file_format = file_format or detect_format(source)
     match file_format:
         case FileFormat.CONLL | FileFormat.CONLLU:
-            return file_format, _column_sentences(source, file_format, columns, separator, skipped)
+            return file_format, lambda skipped: _column_sentences(source, file_format, columns, separator, skipped)
         case FileFormat.JSONL:
-            found, keys = records.read_json_lines(source), columns
+            return file_format, lambda _: (
+                records.to_sentence(record, columns, number, source)
+                for number, record in records.read_json_lines(source)
+            )
         case FileFormat.SEMEVAL:
-            found, keys = read_aspects(source), None
-        case _:
-            raise DataError(f"{path}: file_format={file_format.value} has no tags; it is for prediction only")
-    return file_format, (records.to_sentence(record, keys, number, source) for number, record in found)
+            return file_format, lambda _: (
+                records.to_sentence(record, None, number, source) for number, record in read_aspects(source)
+            )
+    raise DataError(f"{path}: file_format={file_format.value} has no tags; it is for prediction only")
 
 
 def dataset_sentences(dataset: datasets.Dataset, name: str, columns: str | None) -> Iterator[Sentence]:
@@ -75,11 +80,11 @@ def _column_sentences(
 
 def plain_sentences(
     path: Path, file_format: FileFormat | None, columns: str | None, separator: str | None
-) -> tuple[FileFormat, Iterator[list[str]]]:
-    """The words of each sentence of a file, whatever else it holds, and the format it is read in; see `read_words`.
+) -> tuple[FileFormat, ReadWords]:
+    """What reads the words of each sentence of a file, and the format they are read in; see `read_words`.
 
     Raises:
-        DataError: Here or while iterating, if the file is not as it should be.
+        DataError: Here or while reading, if the file is not as it should be.
     """
     if file_format is FileFormat.PARQUET or (file_format is None and path.suffix == ".parquet"):
         raise DataError(f"{path}: words are not read from Parquet; write one sentence a line, or JSON lines")
@@ -87,7 +92,7 @@ def plain_sentences(
     # Whoever names a column has columns.
     detect = detect_format if columns or separator else detect_input_format
     file_format = file_format or detect(source)
-    return file_format, _words(source, file_format, columns, separator)
+    return file_format, partial(_words, source, file_format, columns, separator)
 
 
 def _words(source: Source, file_format: FileFormat, columns: str | None, separator: str | None) -> Iterator[list[str]]:

@@ -1,13 +1,36 @@
 """A text file that knows how to point at one of its lines, and the sentences read from it."""
 
+import shutil
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import IO
 
 from decausal._errors import DataError
 
 _SHOWN = 80
+
+
+class Lines(Iterable[str]):
+    """The lines of a UTF-8 file without their ends, read anew by every loop: a file may be larger than memory.
+
+    Args:
+        path: Of the file.
+        file: Kept open as long as this is, for a file that is deleted when it is closed.
+    """
+
+    def __init__(self, path: Path, file: IO[bytes] | None = None) -> None:
+        self.path = path
+        self.file = file
+
+    def __iter__(self) -> Iterator[str]:
+        # The text file would by default also end lines at a lone \r; str.splitlines even at U+0085, inside of words.
+        with self.path.open(encoding="utf-8-sig", newline="\n") as file:
+            for line in file:
+                yield line.removesuffix("\n").removesuffix("\r")
 
 
 @dataclass(frozen=True)
@@ -16,12 +39,12 @@ class Source:
 
     Attributes:
         name: The path as the user gave it, or the name of a data set.
-        lines: The text, one entry a line without its end; empty for a data set.
+        lines: The text, one entry a line without its end, to be looped over again and again; empty for a data set.
         unit: What stands between the name and the number of a line or row.
     """
 
     name: str
-    lines: Sequence[str] = field(default=(), repr=False)
+    lines: Iterable[str] = field(default=(), repr=False)
     unit: str = ":"
 
     @classmethod
@@ -33,30 +56,16 @@ class Source:
         """
         name = "standard input" if str(path) == "-" else str(path)
         try:
-            content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+            lines = _spool(sys.stdin.buffer) if str(path) == "-" else Lines(path)
+            _check(name, lines.path)
         except OSError as error:
             raise DataError(f"{name}: cannot be read: {error.strerror}") from error
-        if not content.strip():
-            raise DataError(f"{name}: is empty; there are no words in it")
-        if b"\0" in content:
-            offset = content.index(b"\0")
-            raise DataError(f"{name}: is binary or UTF-16 (a zero byte at offset {offset}); expected UTF-8 text")
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise DataError(
-                f"{name}:{line}: is not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start}; "
-                "convert the file, for example with iconv -f latin1 -t utf-8"
-            ) from error
-        # str.splitlines would also break at characters that may stand inside a word, such as U+0085.
-        return cls(name, [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")])
+        return cls(name, lines)
 
     def error(self, number: int, message: str) -> DataError:
         """An error at a one-based line or row, which shows that line."""
         shown = ""
-        if self.lines:
-            line = self.lines[number - 1]
+        for line in islice(self.lines, number - 1, number):
             shown = f"; the line is {line[:_SHOWN]!r}{'...' if len(line) > _SHOWN else ''}"
         return DataError(f"{self.name}{self.unit}{number}: {message}{shown}")
 
@@ -78,3 +87,42 @@ class Sentence:
     source: Source
     numbers: Sequence[int]
     dropped: list[str] | None = None
+
+    @property
+    def is_spans(self) -> bool:
+        """Whether the file has spans, from which the tags were made, as IOB2."""
+        return self.dropped is not None
+
+
+def _spool(stream: IO[bytes]) -> Lines:
+    """What can be read but once, as lines that can be looped over again."""
+    file = tempfile.NamedTemporaryFile()  # noqa: SIM115 (deleted with the lines)
+    shutil.copyfileobj(stream, file)
+    file.flush()
+    return Lines(Path(file.name), file)
+
+
+def _check(name: str, path: Path) -> None:
+    """Refuses what is no UTF-8 text.
+
+    Raises:
+        DataError: If the file is empty, binary or in another encoding, with the place.
+        OSError: If it cannot be read.
+    """
+    offset, is_empty = 0, True
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if b"\0" in line:
+                place = offset + line.index(b"\0")
+                raise DataError(f"{name}: is binary or UTF-16 (a zero byte at offset {place}); expected UTF-8 text")
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{name}:{number}: is not UTF-8: byte 0x{line[error.start]:02x} at offset {offset + error.start}; "
+                    "convert the file, for example with iconv -f latin1 -t utf-8"
+                ) from error
+            is_empty = is_empty and not line.strip()
+            offset += len(line)
+    if is_empty:
+        raise DataError(f"{name}: is empty; there are no words in it")
