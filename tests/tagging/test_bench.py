@@ -47,6 +47,17 @@ def test_candidates_take_turns_after_a_warm_up():
     assert called == list("ab" * 3)
 
 
+def test_steps_take_the_numbers_that_flash_kernels_get_beside_tensors(recipe, monkeypatch):
+    bench = Bench([recipe(**NO_FILES)])
+    received = []
+    bench.model.register_forward_pre_hook(
+        lambda _, args, given: received.append(given.pop("longest")), with_kwargs=True
+    )
+    [batch] = bench.draw_batches("random", 1)
+    assert bench.time_steps([{**bench.pad(batch), "longest": 7}]) > 0
+    assert received == [7]
+
+
 def test_batches_stand_for_an_epoch(recipe):
     bench = Bench([recipe(**NO_FILES)])
     bench.lengths = list(range(96, 0, -1))

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from transformers import DataCollatorForTokenClassification, set_seed
 
@@ -104,7 +104,10 @@ class Bench:
     def time_steps(self, batches: Sequence[Batch]) -> float:
         """How long one optimizer step on each batch takes, collation not included."""
         device = self.training.device
-        batches = [{name: value.to(device) for name, value in batch.items()} for batch in batches]
+        batches = [
+            {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+            for batch in batches
+        ]
         begin = time.perf_counter()
         for batch in batches:
             with autocast(device, mixed_precision(self.training)):
