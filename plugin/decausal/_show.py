@@ -13,7 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from decausal._audit import AuditReport
     from decausal.tagging.bench import Bench
-    from decausal.tagging.bench import Table as BenchTable
+    from decausal.tagging.comparison import Table as BenchTable
     from decausal.tagging.metrics import Scores
     from decausal.tagging.plan.plan import Plan
     from decausal.tagging.predict import TaggedSentence

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 import decausal
 from decausal.cli import app
-from decausal.tagging.bench import Bench, Table, compare, compare_layouts, measure_shares
+from decausal.tagging.bench import Bench, compare_layouts, measure_shares
 from decausal.tagging.trainer import token_mean_loss
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -31,20 +31,6 @@ def test_repetitions_compute_the_same(recipe):
     before = {name: weight.clone() for name, weight in bench.model.named_parameters()}
     bench.time_steps([bench.pad(batch) for batch in bench.draw_batches("random", 2)])
     assert all(torch.equal(weight, before[name]) for name, weight in bench.model.named_parameters())
-
-
-def test_a_ratio_is_taken_within_a_repetition():
-    found = compare([2.0, 30.0, 4.0], [1.0, 10.0, 4.0])
-    assert found["ratio"] == {"median": 2.0, "min": 1.0, "max": 3.0, "all": [2.0, 3.0, 1.0]}
-    assert found["figure"]["median"] == 4.0
-
-
-def test_candidates_take_turns_after_a_warm_up():
-    called = []
-    table = Table("", {name: lambda name=name: called.append(name) or 1.0 for name in "ab"}, {"a": "a", "b": "a"})
-    measured = table.measure()
-    next(measured), next(measured)
-    assert called == list("ab" * 3)
 
 
 def test_steps_take_the_numbers_that_flash_kernels_get_beside_tensors(recipe, monkeypatch):

@@ -1,10 +1,9 @@
-"""What a recipe's steps cost on this machine: candidates timed in turn, so that a ratio is that of one moment."""
+"""What a recipe's steps cost on this machine, and how much packed rows save."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from statistics import median
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from decausal._layers import transformers_model
 from decausal._tokenizer import load_tokenizer
 from decausal.tagging.align import column
 from decausal.tagging.arguments import parse_recipe
+from decausal.tagging.comparison import Candidate, Table
 from decausal.tagging.model import build_model, describe_parameters
 from decausal.tagging.packing import PackingCollator, check_packable, check_packing
 from decausal.tagging.precision import autocast, describe_mixed_precision, mixed_precision, store_frozen_weights
@@ -27,7 +27,6 @@ from decausal.tagging.splits import Corpus, Split
 from decausal.tagging.trainer import token_mean_loss
 
 Batch = dict[str, Any]
-Candidate = Callable[[], float]
 
 
 class Bench:
@@ -153,46 +152,6 @@ class Bench:
             "seed": self.training.seed,
             **environment(),
         }
-
-
-@dataclass(frozen=True)
-class Table:
-    """What is measured against what.
-
-    Attributes:
-        figure: what a candidate returns, in words.
-        candidates: return a figure each.
-        baselines: for each candidate the one whose figure it is divided by.
-        facts: what else is known.
-    """
-
-    figure: str
-    candidates: dict[str, Candidate]
-    baselines: dict[str, str]
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    def measure(self) -> Iterator[dict[str, Any]]:
-        """Runs every candidate once a repetition, without end.
-
-        Yields:
-            After each repetition all that is known of every candidate: see `compare`.
-        """
-        found: dict[str, list[float]] = {name: [] for name in self.candidates}
-        for run in self.candidates.values():
-            run()  # warms up
-        while True:
-            for name, run in self.candidates.items():
-                found[name].append(run())
-            yield {name: compare(found[name], found[self.baselines[name]]) for name in found}
-
-
-def compare(figures: Sequence[float], baseline: Sequence[float]) -> dict[str, Any]:
-    """Median and extremes of figures, and of their ratios to those that a baseline had in the same repetitions."""
-    ratios = [figure / base for figure, base in zip(figures, baseline, strict=True)]
-    return {
-        name: {"median": median(values), "min": min(values), "max": max(values), "all": list(values)}
-        for name, values in (("figure", figures), ("ratio", ratios))
-    }
 
 
 def measure_shares(bench: Bench) -> dict[str, float]:
