@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.utils import is_flash_attn_2_available
 
 import decausal
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
+from decausal.tagging.kernels import errors_of, kernels_at_hand
 from decausal.tagging.model import build_model, describe_parameters
 from decausal.tagging.results import environment
 from decausal.tagging.trainer import token_mean_loss
@@ -32,13 +32,6 @@ from decausal.tagging.trainer import token_mean_loss
 HALVES = ("1100", "0011")
 PATTERNS = {"0000": (), "0011": ("0011",), "1111": HALVES}
 LABELS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
-
-
-def kernels_at_hand(device: str) -> list[str]:
-    """The attention implementations that can train on a device."""
-    if device == "cpu":  # torch has no gradients of flex_attention there
-        return ["sdpa"]
-    return ["sdpa", "flex_attention", *(["flash_attention_2"] if is_flash_attn_2_available() else [])]
 
 
 def build(directory: Path, device: str, unmask: str = "none") -> nn.Module:
@@ -105,24 +98,6 @@ def measure_once(model: nn.Module, optimizer: torch.optim.Optimizer, batch: dict
     for _ in range(steps):
         take_step(model, optimizer, batch)
     return time.perf_counter() - begin, torch.cuda.max_memory_allocated() if on_gpu else None
-
-
-def errors_of(kernels: list[str], model: nn.Module, take: Callable[[], object]) -> dict[str, str]:
-    """The kernels under which a step fails, with what they say: none has been tried on every GPU.
-
-    Args:
-        kernels: attention implementations.
-        model: the transformers model, left with the last of them.
-        take: takes a step.
-    """
-    errors = {}
-    for kernel in kernels:
-        try:
-            model.set_attn_implementation(kernel)  # type: ignore[operator]
-            take()
-        except Exception as error:
-            errors[kernel] = f"{type(error).__name__}: {error}"
-    return errors
 
 
 def summarise(seconds: list[float], peaks: list[int | None], num_tokens: int) -> dict[str, Any]:

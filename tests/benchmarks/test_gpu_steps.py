@@ -38,14 +38,6 @@ def test_speeds_are_given_as_median_and_extremes():
     assert found["repetitions"] == 3
 
 
-def test_a_kernel_that_fails_is_left_out_with_its_error(llama):
-    def refuse() -> None:
-        raise RuntimeError("no kernel image is available")
-
-    assert gpu_steps.errors_of(["sdpa"], llama(), refuse) == {"sdpa": "RuntimeError: no kernel image is available"}
-    assert gpu_steps.errors_of(["eager", "sdpa"], llama(), lambda: None) == {}
-
-
 @pytest.mark.parametrize(("pattern", "unmasked"), [("0000", []), ("0011", [2, 3]), ("1111", [0, 1, 2, 3])])
 def test_a_pattern_is_what_is_left_of_two_halves(llama, pattern, unmasked):
     model = llama()
