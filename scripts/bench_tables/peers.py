@@ -1,0 +1,74 @@
+"""The table `peers`: other code for the same thing, run by the Python of its own environment."""
+
+import json
+import subprocess
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import decausal
+from bench_tables.tagging import per_second, saved
+from decausal.tagging.bench import Bench
+from decausal.tagging.comparison import Candidate, Table
+from decausal.tagging.predict import Tagger
+
+
+def peers(bench: Bench, steps: int) -> Table:
+    """Real sub-words trained on and sentences tagged in a second: peers, in environments of their own, and decausal."""
+    sentences = bench.corpus.sentences["train"]
+    if len(sentences) != len(bench.windows):
+        raise ValueError(
+            f"{len(sentences)} sentences are {len(bench.windows)} windows, and peers cut long sentences off: raise "
+            f"max_length, or take data whose sentences are one window each."
+        )
+    drawn = bench.draw_batches("random", steps)
+    chosen = sentences.select([place for batch in drawn for place in batch])
+    lora = bench.model.peft_config["default"]
+    job = {
+        "model": str(Path(str(bench.model_config.model_name_or_path)).resolve()),
+        "tokens": chosen["tokens"][:],
+        "tags": chosen["tags"][:],
+        "labels": bench.corpus.labels,
+        "pad_token": bench.tokenizer.pad_token,
+        "rope_theta": bench.base.config.rope_parameters["rope_theta"],  # older versions look for it elsewhere
+        "layers": list(decausal.unmasked_layers(bench.model)),
+        "lora": {
+            **{name: getattr(lora, name) for name in ("r", "lora_alpha", "lora_dropout")},
+            "target_modules": sorted(lora.target_modules),
+        },
+        "batch_size": bench.training.per_device_train_batch_size,
+        "threads": torch.get_num_threads(),
+        "seed": bench.training.seed,
+    }
+    whole = Bench([*bench.arguments, "--bf16", "false"], torch.get_num_threads())
+    with saved(bench) as directory:
+        tagger = Tagger.from_pretrained(directory)
+
+    def trains(case: Bench) -> Candidate:
+        return lambda: case.count_tokens(drawn) / case.time_steps([case.pack(batch) for batch in drawn])
+
+    candidates = {
+        "train: Dukić & Šnajder": partial(ask_peer, "paper", "train", job),
+        "train: BiLLM": partial(ask_peer, "billm", "train", job),
+        "train: decausal, float32": trains(whole),
+        "train: decausal": trains(bench),
+        "tag: BiLLM": partial(ask_peer, "billm", "tag", job),
+        "tag: decausal": lambda: per_second(len(chosen), lambda: tagger.tag(job["tokens"])),
+    }
+    baselines = {name: f"{name.partition(':')[0]}: decausal" for name in candidates}
+    return Table("real sub-words (train) or sentences (tag) a second", candidates, baselines, {"lora": job["lora"]})
+
+
+def ask_peer(name: str, what: str, job: dict[str, Any]) -> float:
+    """What a peer's script in scripts/peers measures, run by the Python of that peer's environment."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(job, file)
+        file.flush()
+        command = [f".peers/{name}/bin/python", f"scripts/peers/run_{name}.py", what, file.name]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+    return float(done.stdout.splitlines()[-1])

@@ -1,0 +1,69 @@
+"""The table `scale`: how steps grow with the length of rows, their number, and the number of layers."""
+
+from contextlib import nullcontext
+
+import torch
+
+import decausal
+from decausal.tagging.bench import Batch, Bench
+from decausal.tagging.comparison import Candidate, Table
+
+LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
+ROWS = (1, 4, 16)
+PATTERNS = ("untouched", "1111")
+
+
+def scale(bench: Bench, steps: int) -> Table:
+    """Sub-words trained on in a second, untouched and unmasked: by length of rows, documents in them, rows and layers.
+
+    Rows are training windows end to end, cut to length: one document each, or documents of equal length. All but those
+    of more layers are measured on a quarter of the layers. A row of the longest has as many sub-words as all rows of
+    another length.
+    """
+    config = bench.base.config
+    depth = config.num_hidden_layers
+    text = torch.tensor(
+        [token for batch in bench.draw_batches("random", 64) for i in batch for token in bench.windows[i]["input_ids"]]
+    )
+
+    def rows(count: int, length: int, document: int | None = None) -> Batch:
+        ids = text.repeat(count * length // len(text) + 1)[: count * length].view(count, length)
+        positions = torch.arange(length).expand(count, length) % (document or length)
+        return {"input_ids": ids, "position_ids": positions, "labels": torch.zeros_like(ids)}
+
+    def candidate(pattern: str, batch: Batch, num_layers: int) -> Candidate:
+        def run() -> float:
+            with decausal.unmask(bench.model, pattern) if pattern != "untouched" else nullcontext():
+                config.num_hidden_layers = num_layers
+                try:
+                    return steps * batch["labels"].numel() / bench.time_steps([batch] * steps)
+                finally:
+                    config.num_hidden_layers = depth
+
+        return run
+
+    most = LENGTHS[-1]
+    points = {
+        **{f"rows of {n}": (rows(most // n, n), depth // 4) for n in LENGTHS},
+        **{f"rows of {n}, documents of 64": (rows(most // n, n, 64), depth // 4) for n in LENGTHS},
+        **{f"{n} rows of 64": (rows(n, 64), depth // 4) for n in ROWS},
+        **{f"{n} layers": (rows(ROWS[-1], 64), n) for n in (depth // 2, 3 * depth // 4, depth)},
+    }
+    panels = {
+        "sub-words of a row, one document": {n: f"rows of {n}" for n in LENGTHS},
+        "sub-words of a row, documents of 64": {n: f"rows of {n}, documents of 64" for n in LENGTHS},
+        "rows of 64 in a batch": {n: f"{n} rows of 64" for n in ROWS} | {most // 64: "rows of 64"},
+        "layers": {depth // 4: f"{ROWS[-1]} rows of 64"}
+        | {n: f"{n} layers" for n in (depth // 2, 3 * depth // 4, depth)},
+    }
+    candidates = {
+        f"{name}, {pattern}": candidate(pattern, batch, num_layers)
+        for name, (batch, num_layers) in points.items()
+        for pattern in PATTERNS
+    }
+    curves = {
+        panel: {pattern: [(x, f"{name}, {pattern}") for x, name in along.items()] for pattern in PATTERNS}
+        for panel, along in panels.items()
+    }
+    baselines = {name: f"{name.rpartition(',')[0]}, untouched" for name in candidates}
+    return Table("sub-words a second", candidates, baselines, {"curves": curves})
