@@ -15,6 +15,20 @@ from decausal.tagging.bench import Bench
 from decausal.tagging.comparison import Candidate, Table
 from decausal.tagging.predict import Tagger
 
+PACKAGES = ("billm", "torch", "transformers", "peft", "accelerate", "tokenizers", "datasets", "numpy")
+SAY_VERSIONS = """
+import json, platform, sys
+from importlib.metadata import PackageNotFoundError, version
+
+found = {"python": platform.python_version()}
+for package in sys.argv[1:]:
+    try:
+        found[package] = version(package)
+    except PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+
 
 def peers(bench: Bench, steps: int) -> Table:
     """Real sub-words trained on and sentences tagged in a second: peers, in environments of their own, and decausal."""
@@ -43,6 +57,7 @@ def peers(bench: Bench, steps: int) -> Table:
         "threads": torch.get_num_threads(),
         "seed": bench.training.seed,
     }
+    versions = {name: ask_versions(name) for name in ("paper", "billm")}
     whole = Bench([*bench.arguments, "--bf16", "false"], torch.get_num_threads())
     with saved(bench) as directory:
         tagger = Tagger.from_pretrained(directory)
@@ -59,16 +74,36 @@ def peers(bench: Bench, steps: int) -> Table:
         "tag: decausal": lambda: per_second(len(chosen), lambda: tagger.tag(job["tokens"])),
     }
     baselines = {name: f"{name.partition(':')[0]}: decausal" for name in candidates}
-    return Table("real sub-words (train) or sentences (tag) a second", candidates, baselines, {"lora": job["lora"]})
+    facts = {"lora": job["lora"], "versions of peers": versions}
+    return Table("real sub-words (train) or sentences (tag) a second", candidates, baselines, facts)
 
 
 def ask_peer(name: str, what: str, job: dict[str, Any]) -> float:
-    """What a peer's script in scripts/peers measures, run by the Python of that peer's environment."""
+    """What a peer's script in scripts/peers measures."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(job, file)
         file.flush()
-        command = [f".peers/{name}/bin/python", f"scripts/peers/run_{name}.py", what, file.name]
+        return float(run_python_of(name, f"scripts/peers/run_{name}.py", what, file.name).splitlines()[-1])
+
+
+def ask_versions(name: str) -> dict[str, str]:
+    """The versions of what a peer's environment has of `PACKAGES`, and of its Python."""
+    found: dict[str, str] = json.loads(run_python_of(name, "-c", SAY_VERSIONS, *PACKAGES))
+    return found
+
+
+def run_python_of(name: str, *arguments: str) -> str:
+    """What the Python of a peer's environment prints.
+
+    Raises:
+        FileNotFoundError: there is no such environment.
+        RuntimeError: it fails.
+    """
+    command = [f".peers/{name}/bin/python", *arguments]
+    try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}: make it by bash scripts/peers/install.sh CLONE") from error
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
-    return float(done.stdout.splitlines()[-1])
+    return done.stdout
