@@ -1,8 +1,9 @@
 """A randomly initialised Mistral on disk, of its real size or tiny: for what does not depend on what was learned.
 
-    python benchmarks/random_model.py DIRECTORY [--shape 7b] [--device cuda]
+    python benchmarks/random_model.py DIRECTORY [--shape 7b] [--device cuda] [--tokenizer DIRECTORY]
 
-The 7B one takes 14.5 GB of disk; on a GPU its weights are drawn there, one decoder layer at a time.
+The 7B one takes 14.5 GB of disk; on a GPU its weights are drawn there, one decoder layer at a time. With the tokenizer
+of a real model beside it, recipes can be run on it.
 """
 
 import argparse
@@ -13,6 +14,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, MistralConfig
+
+from decausal._tokenizer import read_tokenizer
 
 SHAPES = {
     # mistralai/Mistral-7B-v0.3
@@ -37,16 +40,21 @@ SHAPES = {
 }
 
 
-def write_model(directory: Path, shape: str, device: str) -> None:
+def write_model(directory: Path, shape: str, device: str, tokenizer: Path | None = None) -> None:
     """Write configuration and bfloat16 weights as `save_pretrained` does, a file for each decoder layer.
 
     Args:
         directory: where; made if it is missing.
         shape: one of `SHAPES`.
         device: where the weights are drawn.
+        tokenizer: a model's directory; its tokenizer is written too, and the vocabulary is as large as it needs.
     """
     directory.mkdir(parents=True, exist_ok=True)
     config = MistralConfig(**SHAPES[shape], max_position_embeddings=32768, sliding_window=None)
+    if tokenizer is not None:
+        taken = read_tokenizer(str(tokenizer))
+        taken.save_pretrained(directory)
+        config.vocab_size = max(config.vocab_size, len(taken))
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model.config.save_pretrained(directory)
@@ -76,5 +84,6 @@ if __name__ == "__main__":
     parser.add_argument("directory", type=Path)
     parser.add_argument("--shape", choices=SHAPES, default="7b")
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tokenizer", type=Path)
     arguments = parser.parse_args()
-    write_model(arguments.directory, arguments.shape, arguments.device)
+    write_model(arguments.directory, arguments.shape, arguments.device, arguments.tokenizer)
