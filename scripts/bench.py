@@ -14,6 +14,8 @@ beside it; `python scripts/bench_plot.py RESULTS.json` draws it again, from what
     predict  sentences tagged in a second, by the pipeline of transformers and by `Tagger`
     scale    real sub-words in a second against the length of rows, the number of layers and the size of batches: curves
     peers    training and tagging against BiLLM and the code of Dukić & Šnajder: see scripts/peers/README.md
+    gpu      real sub-words in a second and the share of a card's FLOP/s: packed, on every attention kernel, against
+             padded and causal. Not yet run on a GPU; how to: see scripts/bench_tables/gpu.py
 """
 
 import argparse
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_plot import draw
+from bench_tables.gpu import gpu
 from bench_tables.peers import peers
 from bench_tables.precision import train
 from bench_tables.scale import scale
@@ -35,7 +38,7 @@ from decausal.tagging.bench import Bench, compare_layouts
 from decausal.tagging.comparison import Table
 from measure_memory import MALLOC
 
-TABLES: dict[str, tuple[Callable[[Bench, int], Table], list[str]]] = {
+TABLES: dict[str, tuple[Callable[..., Table], list[str]]] = {
     "hook": (hook, ["--unmask", "none"]),
     "memory": (memory, ["--unmask", "none"]),
     "pack": (compare_layouts, []),
@@ -43,6 +46,7 @@ TABLES: dict[str, tuple[Callable[[Bench, int], Table], list[str]]] = {
     "predict": (predict, []),
     "scale": (scale, ["--unmask", "none"]),
     "peers": (peers, []),
+    "gpu": (gpu, []),
 }
 """What makes each table, and the fields that a recipe must have for it."""
 
@@ -63,13 +67,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="optimizer steps of a measurement")
     parser.add_argument("--repetitions", type=int, default=5, help="measurements of each candidate")
     parser.add_argument("--threads", type=int, help="of a CPU; by default torch's own number")
+    parser.add_argument("--peak_tflops", type=float, help="gpu: of the card, dense in bfloat16; known of some")
     arguments, fields = parser.parse_known_args()
+    if arguments.peak_tflops is not None and arguments.table != "gpu":
+        parser.error(f"--peak_tflops is of the table gpu, and {arguments.table} has no share of it: drop it.")
     if arguments.table == "memory" and not MALLOC.items() <= os.environ.items():
         # With malloc's defaults a peak is what it keeps, not what tensors need; it reads these when a process starts.
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | MALLOC)
     make, forced = TABLES[arguments.table]
     bench = Bench([arguments.recipe, *fields, *forced], arguments.threads)
-    table = make(bench, arguments.steps)
+    options = {"peak_tflops": arguments.peak_tflops} if arguments.table == "gpu" else {}
+    table = make(bench, arguments.steps, **options)
     facts = {"figure": table.figure, **table.facts, **bench.facts(), "steps": arguments.steps}
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
     rows: dict[str, Any] = {}

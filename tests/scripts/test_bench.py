@@ -11,3 +11,9 @@ def test_packed_rows_are_held_against_padded_batches(results_of):
     assert found["share of real sub-words"]["packed"] > found["share of real sub-words"]["padded"]
     assert {len(row["figure"]["all"]) for row in found["results"].values()} == {3}
     assert found["results"]["padded"]["ratio"]["all"] == [1.0, 1.0, 1.0]
+
+
+def test_a_peak_is_asked_for_where_there_is_a_share_of_it(results_of, capsys):
+    with pytest.raises(SystemExit):
+        results_of("pack", "--peak_tflops", "989")
+    assert "--peak_tflops is of the table gpu" in capsys.readouterr().err
