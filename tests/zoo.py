@@ -208,10 +208,7 @@ def build(
         window: the reach of sliding windows, in tokens; a narrow one is also set where the type has none by default.
         is_decoder: False leaves an encoder (BERT, ...) an encoder.
     """
-    settings = _shrink(CONFIG_MAPPING[model_type], window)
-    if model_type in ENCODERS:
-        settings["is_decoder"] = is_decoder
-    config = CONFIG_MAPPING[model_type](**settings)
+    config = small_config(model_type, window, is_decoder)
     torch.manual_seed(0)
     how = {"attn_implementation": attn_implementation, "dtype": torch.float32}
     if model_type.startswith("musicgen"):  # its causal class takes the decoder's configuration
@@ -223,6 +220,14 @@ def build(
             # On top of what the model chose (norms near 1, decay rates), so that nothing stays zero or tiny.
             parameter.add_(torch.randn_like(parameter), alpha=0.15)
     return model.eval()
+
+
+def small_config(model_type: str, window: int = WIDE_WINDOW, is_decoder: bool = True) -> PretrainedConfig:
+    """The configuration of what `build` builds."""
+    settings = _shrink(CONFIG_MAPPING[model_type], window)
+    if model_type in ENCODERS:
+        settings["is_decoder"] = is_decoder
+    return CONFIG_MAPPING[model_type](**settings)
 
 
 def decoder_layers(model: PreTrainedModel) -> tuple[nn.Module, ...]:
