@@ -98,7 +98,8 @@ def print_bench(bench: "Bench", table: "BenchTable", results: dict[str, Any]) ->
     facts = bench.facts()
     print(
         f"{facts['model']}, {facts['parameters']}\n"
-        f'unmask="{facts["unmask"]}", batches of {facts["batch"]}, {facts["attention"]}, '
+        f"{facts['layers']}\n"
+        f"batches of {facts['batch']}, {facts['attention']}, "
         f"{facts['computed in'] or 'no'} mixed precision, {facts['machine']['threads']} threads"
     )
     most = ", ".join(f"{name} {100 * share:.0f} %" for name, share in list(table.facts["profile"].items())[:3])

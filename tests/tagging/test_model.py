@@ -135,6 +135,7 @@ def test_the_pattern_is_shown_with_its_layers(recipe):
         {"dtype": "bfloat16"},
         {"dtype": "auto", "lora_target_modules": ["q_proj", "v_proj"]},
         {"use_peft": False},
+        {"num_hidden_layers": 3, "unmask": "011"},
         {"load_in_8bit": True},
         {"load_in_4bit": True, "dtype": "bfloat16", "gradient_checkpointing": True},
     ],

@@ -19,7 +19,7 @@ from decausal.tagging.precision import computes_in_bfloat16
 
 @dataclass
 class TaggingArguments:
-    """What is unmasked, which data is read, and how words become sub-words.
+    """Which layers there are and are unmasked, which data is read, and how words become sub-words.
 
     Every other field of a recipe is one of `TaggingTrainingArguments` (transformers) or `TaggingModelConfig` (TRL).
     """
@@ -34,6 +34,10 @@ class TaggingArguments:
         metadata={"help": "Sliding windows of unmasked layers: same reach on both sides, or lifted.",
                   "choices": ["symmetric", "full"]},
     )  # fmt: skip
+    num_hidden_layers: int | None = field(
+        default=None,
+        metadata={"help": "Early exit: keep only the first N layers of the model, and drop those behind them."},
+    )
     train_file: str | None = field(default=None, metadata={"help": "File, directory or glob of annotated sentences."})
     validation_file: str | None = field(default=None, metadata={"help": "The same for choosing the best checkpoint."})
     test_file: str | None = field(default=None, metadata={"help": "The same for the final scores."})
@@ -83,7 +87,8 @@ class TaggingArguments:
     )
 
     def __post_init__(self) -> None:
-        for name in ("max_length", "packing_length", "max_train_samples", "max_eval_samples", "max_test_samples"):
+        sizes = ("num_hidden_layers", "max_length", "packing_length")
+        for name in (*sizes, "max_train_samples", "max_eval_samples", "max_test_samples"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: give at least 1, or leave it out.")

@@ -18,7 +18,7 @@ from decausal._tokenizer import load_tokenizer
 from decausal.tagging.align import column
 from decausal.tagging.arguments import parse_recipe
 from decausal.tagging.comparison import Candidate, Table
-from decausal.tagging.model import build_model, describe_parameters
+from decausal.tagging.model import build_model, describe_layers, describe_parameters
 from decausal.tagging.packing import PackingCollator, check_packable, check_packing
 from decausal.tagging.precision import autocast, describe_mixed_precision, mixed_precision, store_frozen_weights
 from decausal.tagging.results import environment
@@ -146,6 +146,7 @@ class Bench:
             "model": str(self.model_config.model_name_or_path),
             "parameters": describe_parameters(self.model),
             "unmask": self.tagging.unmask,
+            "layers": describe_layers(self.model, self.tagging.unmask),
             "attention": self.base.config._attn_implementation,
             "computed in": describe_mixed_precision(self.training),
             "batch": self.training.per_device_train_batch_size,

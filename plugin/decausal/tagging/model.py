@@ -14,10 +14,11 @@ from trl import get_peft_config, get_quantization_config
 from decausal._attach import RECORD, unmask
 from decausal._checkpoint import make_record
 from decausal._classifier import HEAD_NAMES, cast_head_input, token_classification_class
-from decausal._layers import find_decoder_stack, is_encoder, text_config, transformers_model
+from decausal._layers import find_decoder_stack, is_encoder, num_decoder_layers, text_config, transformers_model
 from decausal._pattern import LayerPattern, format_layers
 from decausal._weights import ADAPTER_CONFIG, check_place, check_weights, load_weights
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
+from decausal.tagging.early_exit import keep_first_layers
 from decausal.tagging.precision import mixed_precision
 from decausal.tagging.processes import asked_for, count_weights
 
@@ -38,7 +39,7 @@ def build_model(
     model is quantised and unmasked before PEFT wraps it.
 
     Args:
-        tagging: holds the pattern.
+        tagging: holds the pattern, and how many layers are kept.
         model_config: holds the base model, quantisation and LoRA.
         training: holds what gradient checkpointing needs.
         labels: the label names, in the order of their ids.
@@ -48,10 +49,11 @@ def build_model(
         A `PeftModel`, or without `use_peft` the transformers model.
 
     Raises:
-        ValueError: the pattern does not fit the model, or LoRA is asked to target the head.
-        UnsupportedModelError: the pattern cannot be applied to this model.
+        ValueError: the pattern or `num_hidden_layers` does not fit the model, or LoRA is asked to target the head.
+        UnsupportedModelError: the pattern cannot be applied to this model, or it cannot be cut.
     """
-    config = _configure(tagging, model_config, labels, pad_token_id)
+    base_config = read_config(model_config)
+    config = _configure(base_config, tagging, labels, pad_token_id)
     name = str(model_config.model_name_or_path)
     if Path(name).is_dir():
         check_weights(Path(name))
@@ -66,7 +68,7 @@ def build_model(
         quantization_config=_quantization(model_config),
         use_safetensors=True,
     )
-    return _make_trainable(model, tagging, model_config, training)
+    return _make_trainable(model, base_config, tagging, model_config, training)
 
 
 def sketch_model(
@@ -89,7 +91,8 @@ def sketch_model(
         ValueError: as in `build_model`.
         UnsupportedModelError: as in `build_model`.
     """
-    config = _configure(tagging, model_config, labels)
+    base_config = read_config(model_config)
+    config = _configure(base_config, tagging, labels)
     dtype = config.dtype if model_config.dtype in (None, "auto") else getattr(torch, str(model_config.dtype))
     quantization = _quantization(model_config)
     with torch.device("meta"):
@@ -100,17 +103,17 @@ def sketch_model(
             quantizer = AutoHfQuantizer.from_config(quantization)
             quantizer.preprocess_model(model, device_map=None)
             quantizer.postprocess_model(model)
-        return _make_trainable(model, tagging, model_config, training)
+        return _make_trainable(model, base_config, tagging, model_config, training)
 
 
 def _configure(
+    base_config: PreTrainedConfig,
     tagging: TaggingArguments,
-    model_config: TaggingModelConfig,
     labels: Sequence[str],
     pad_token_id: int | None = None,
 ) -> PreTrainedConfig:
-    """The base model's configuration with labels, dropout of the head, and the record of the pattern."""
-    config = read_config(model_config)
+    """The base model's configuration with the layers that are kept, labels, and dropout of the head."""
+    config = keep_first_layers(base_config, tagging.num_hidden_layers)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: i for i, label in enumerate(labels)}
     if config.get_text_config().pad_token_id is None:
@@ -124,6 +127,7 @@ def _configure(
 
 def _make_trainable(
     model: PreTrainedModel,
+    base_config: PreTrainedConfig,
     tagging: TaggingArguments,
     model_config: TaggingModelConfig,
     training: TaggingTrainingArguments,
@@ -132,11 +136,9 @@ def _make_trainable(
     pattern = LayerPattern.parse(tagging.unmask)
     record = make_record(model.config, pattern, tagging.window)
     unmask(model, pattern, scope=tagging.scope, window=tagging.window)  # type: ignore[arg-type]
-    setattr(
-        model.config,
-        RECORD,
-        record | record_of_tagging(tagging) | {"bf16": mixed_precision(training) is torch.bfloat16},
-    )
+    depths = [num_decoder_layers(c.get_text_config(decoder=True)) or 0 for c in (base_config, model.config)]
+    facts = {"num_dropped_layers": depths[0] - depths[1], "bf16": mixed_precision(training) is torch.bfloat16}
+    setattr(model.config, RECORD, record | record_of_tagging(tagging) | facts)
     if model_config.use_peft:
         return _with_lora(model, model_config, training)
     if model_config.load_in_4bit or model_config.load_in_8bit:
@@ -244,10 +246,26 @@ def _with_lora(
 
 def describe_layers(model: nn.Module, pattern: str) -> str:
     """The pattern with the layers that it means in this model, as they are printed side by side."""
-    if is_encoder(text_config(transformers_model(model))):
-        return f'unmask="{pattern}" (an encoder: every layer sees both sides)'
+    base = transformers_model(model)
+    if is_encoder(text_config(base)):
+        return f'unmask="{pattern}" (an encoder: every layer sees both sides){_describe_dropped(base)}'
     num_layers = len(find_decoder_stack(model).layers)
     layers = LayerPattern.parse(pattern).layers(num_layers)
+    found = f"layers {format_layers(layers)} of {num_layers} are bidirectional (0 = input side)"
     if not layers:
-        return f'unmask="{pattern}": all {num_layers} layers are causal'
-    return f'unmask="{pattern}": layers {format_layers(layers)} of {num_layers} are bidirectional (0 = input side)'
+        found = f"all {num_layers} layers are causal"
+    return f'unmask="{pattern}": {found}{_describe_dropped(base)}'
+
+
+def num_dropped_layers(model: nn.Module) -> int:
+    """How many layers of its base model a tagger lacks: the last ones, dropped by `num_hidden_layers`."""
+    record: dict[str, Any] = getattr(transformers_model(model).config, RECORD, {})
+    return int(record.get("num_dropped_layers", 0))
+
+
+def _describe_dropped(model: PreTrainedModel) -> str:
+    dropped = num_dropped_layers(model)
+    if not dropped:
+        return ""
+    depth = dropped + (num_decoder_layers(text_config(model)) or 0)
+    return f"; the base model has {depth}, of which the last {dropped} are dropped"

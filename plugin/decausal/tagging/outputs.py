@@ -143,6 +143,7 @@ def depends_on(
     for batch in sentences.select_columns(["tokens", "tags"]).iter(batch_size=1000):
         data.update(json.dumps(batch).encode())
     facts = {
+        "num_hidden_layers": tagging.num_hidden_layers,  # first: it decides which layers a pattern means
         "layers": list(layers),
         **{name: value for name, value in asdict(tagging).items() if name not in _MAY_CHANGE},
         **asdict(model_config),

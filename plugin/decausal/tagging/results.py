@@ -21,6 +21,7 @@ CARD = "README.md"
 _SHOWN_ON_CARD = (
     "layers",
     "is_unmasked",
+    "num_dropped_layers",
     "scores",
     "seed",
     "parameters",
@@ -48,6 +49,9 @@ decausal: {{ layers }}.
 message and with wrong tags.
 {% else %}
 Load it with decausal, which cuts words and windows as in training.
+{% endif %}
+{% if num_dropped_layers and library == "peft" %}
+PEFT alone would put the adapter on the whole base model, with the layers that are dropped here.
 {% endif %}
 
 ```python

@@ -18,12 +18,14 @@ from decausal._checkpoint import make_record
 from decausal._tokenizer import load_tokenizer
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments, parse_recipe
 from decausal.tagging.begin import CheckFirst
+from decausal.tagging.early_exit import keep_first_layers
 from decausal.tagging.interrupt import StopOnSignal, ValidationStopped
 from decausal.tagging.model import (
     build_model,
     describe_layers,
     describe_parameters,
     longest_input,
+    num_dropped_layers,
     read_config,
 )
 from decausal.tagging.outputs import check_resumed, checkpoint_to_resume, depends_on, writing
@@ -77,8 +79,8 @@ def train(
         training, overwrite=tagging.overwrite_output_dir, model_name_or_path=model_config.model_name_or_path
     )
     set_seed(training.seed)
-    config = read_config(model_config)
-    # A pattern that does not fit is better known at once.
+    # Layers that are not there, or a pattern that does not fit, are better known at once.
+    config = keep_first_layers(read_config(model_config), tagging.num_hidden_layers)
     layers = make_record(config, tagging.unmask, tagging.window)["layers"]
     if tagging.packing:
         check_packable(config, training)
@@ -120,6 +122,7 @@ def train(
         "parameters": describe_parameters(model),
         "layers": describe_layers(model, tagging.unmask),
         "is_unmasked": bool(unmasked_layers(model)),
+        "num_dropped_layers": num_dropped_layers(model),
     }
     say(f"{type(model).__name__}: {facts['parameters']}")
     say(facts["layers"])

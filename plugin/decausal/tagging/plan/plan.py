@@ -146,6 +146,8 @@ def make_plan(
         variant = copy.copy(training)
         variant.gradient_checkpointing = checkpointing
         needs[checkpointing] = _need((tagging, model_config, variant), corpus.labels, strategy, on_gpu, epoch, memory)
+    if tagging.num_hidden_layers is not None:
+        notes += (f"Planned with the first {tagging.num_hidden_layers} layers of the model.",)
     if tagging.packing:
         notes += ("The memory is that of a batch of the longest windows, each padded: packed, it is seldom reached.",)
     notes += (_describe_precision(training), _assumptions(strategy, on_gpu))
