@@ -9,7 +9,11 @@ from decausal.tagging.predict import Tagger
 from launching import ROOT
 
 WORKER = str(Path(__file__).with_name("worker.py"))
-METHODS = {"LoRA": {"learning_rate": 1e-2}, "full": {"use_peft": False, "learning_rate": 3e-3}}
+METHODS = {
+    "LoRA": {"learning_rate": 1e-2},
+    "full": {"use_peft": False, "learning_rate": 3e-3},
+    "early exit": {"num_hidden_layers": 4, "use_peft": False, "learning_rate": 3e-3},
+}
 TEXTS = [text.split() for text in ("Jordan borders the sea .", "Jordan said no .", "We met in Paris today .")]
 
 pytestmark = pytest.mark.timeout(1500)

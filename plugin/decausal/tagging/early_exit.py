@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
+from transformers.modeling_utils import set_zero3_state
 
 from decausal._classifier import token_classification_class
 from decausal._errors import UnsupportedModelError
@@ -81,8 +82,8 @@ def _cut(config: PreTrainedConfig, depth: int, kept: int) -> PreTrainedConfig:
 
 
 def _sketch(model_class: type[nn.Module], config: PreTrainedConfig) -> nn.Module:
-    # Not by _from_config, which DeepSpeed would have share out the weights that a sketch does not have.
-    with torch.device("meta"):
+    # Under ZeRO-3, transformers would share out the weights that a sketch does not have, were that not on already.
+    with set_zero3_state(), torch.device("meta"):
         return model_class(copy.deepcopy(config))
 
 
