@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import decausal
-from bench_tables.tagging import per_second, saved
+from bench_tables.tagging import BATCH_SIZES, saved, tag_in_batches
 from decausal.tagging.bench import Bench
 from decausal.tagging.comparison import Candidate, Table
 from decausal.tagging.predict import Tagger
@@ -61,6 +61,8 @@ def peers(bench: Bench, steps: int) -> Table:
     whole = Bench([*bench.arguments, "--bf16", "false"], torch.get_num_threads())
     with saved(bench) as directory:
         tagger = Tagger.from_pretrained(directory)
+        tuned = Tagger.from_pretrained(directory, dtype=torch.bfloat16)
+    tuned.batch_size = max(BATCH_SIZES, key=lambda size: tag_in_batches(tuned, job["tokens"], size))
 
     def trains(case: Bench) -> Candidate:
         return lambda: case.count_tokens(drawn) / case.time_steps([case.pack(batch) for batch in drawn])
@@ -71,7 +73,9 @@ def peers(bench: Bench, steps: int) -> Table:
         "train: decausal, float32": trains(whole),
         "train: decausal": trains(bench),
         "tag: BiLLM": partial(ask_peer, "billm", "tag", job),
-        "tag: decausal": lambda: per_second(len(chosen), lambda: tagger.tag(job["tokens"])),
+        "tag: decausal": partial(tag_in_batches, tagger, job["tokens"], tagger.batch_size),
+        "tag, tuned: BiLLM": partial(ask_peer, "billm", "tag_tuned", job),
+        "tag, tuned: decausal": partial(tag_in_batches, tuned, job["tokens"], tuned.batch_size),
     }
     baselines = {name: f"{name.partition(':')[0]}: decausal" for name in candidates}
     facts = {"lora": job["lora"], "versions of peers": versions}

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -45,12 +45,8 @@ def predict(bench: Bench, steps: int) -> Table:
     def by_pipeline(tag: Any, batch_size: int) -> float:
         return per_second(len(texts), lambda: tag(texts, batch_size=batch_size))
 
-    def by_tagger(tagger: Tagger, batch_size: int) -> float:
-        tagger.batch_size = batch_size
-        return per_second(len(sentences), lambda: tagger.tag(sentences))
-
     ways = {name: partial(by_pipeline, tag) for name, tag in pipelines.items()}
-    ways |= {name: partial(by_tagger, tagger) for name, tagger in taggers.items()}
+    ways |= {name: partial(tag_in_batches, tagger, sentences) for name, tagger in taggers.items()}
     tried = {name: {size: way(size) for size in BATCH_SIZES} for name, way in ways.items()}
     sizes = {name: max(speeds, key=speeds.__getitem__) for name, speeds in tried.items()}
     fastest = max(pipelines, key=lambda name: max(tried[name].values()))
@@ -67,6 +63,12 @@ def saved(bench: Bench) -> Iterator[str]:
         bench.base.config.save_pretrained(directory)
         bench.tokenizer.save_pretrained(directory)
         yield directory
+
+
+def tag_in_batches(tagger: Tagger, sentences: Sequence[Sequence[str]], batch_size: int) -> float:
+    """Sentences that a tagger tags in a second, in batches of that size."""
+    tagger.batch_size = batch_size
+    return per_second(len(sentences), lambda: tagger.tag(sentences))
 
 
 def per_second(count: int, run: Callable[[], object]) -> float:

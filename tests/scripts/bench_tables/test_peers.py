@@ -30,9 +30,9 @@ def asked(monkeypatch) -> list[list[str]]:
 def test_peers_get_the_sentences_that_are_timed(results_of, asked):
     found = results_of("peers")
     jobs = [command for command in asked if command[1] != "-c"]
-    assert [command[:3] for command in jobs[:3]] == [
+    assert [command[:3] for command in jobs[:4]] == [
         [f".peers/{name}/bin/python", f"scripts/peers/run_{name}.py", what]
-        for name, what in (("paper", "train"), ("billm", "train"), ("billm", "tag"))
+        for name, what in (("paper", "train"), ("billm", "train"), ("billm", "tag"), ("billm", "tag_tuned"))
     ]
     job = jobs[0][3]
     assert (len(job["tokens"]), job["layers"], job["batch_size"]) == (32, [0, 1, 2, 3], 16)
