@@ -28,7 +28,7 @@ import psutil
 from transformers import DataCollatorForTokenClassification
 
 from decausal._tokenizer import load_tokenizer
-from decausal.tagging.align import column
+from decausal.tagging.align import read_column
 from decausal.tagging.arguments import TaggingArguments
 from decausal.tagging.results import environment
 from decausal.tagging.sampler import EpochSampler
@@ -56,8 +56,10 @@ def anonymous_bytes(process: psutil.Process) -> int:
     for one in (process, *process.children(recursive=True)):
         try:
             lines = Path(f"/proc/{one.pid}/smaps_rollup").read_text().splitlines()
-        except (FileNotFoundError, ProcessLookupError):  # it has just ended
-            continue
+        except (FileNotFoundError, ProcessLookupError):
+            if one is process:
+                raise
+            continue  # it has just ended
         total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss_Anon:"))
     return total
 
@@ -95,7 +97,7 @@ def measure(path: Path, model: str) -> dict[str, Any]:
     with watching(process) as tokenizing:
         windows = Split.of(corpus.sentences["train"], tokenizer, labels, tagging, training=True).windows
     with watching(process) as batches:
-        lengths = column(windows, "length").tolist()
+        lengths = read_column(windows, "length").tolist()
         sampler = EpochSampler(
             lengths, step_size=BATCH, multiple=1, strategy="group_by_length", seed=120, epoch=lambda: 0
         )

@@ -22,7 +22,7 @@ from decausal._attach import Handle
 from decausal.tagging.bench import Batch, Bench
 from decausal.tagging.comparison import Candidate, Table
 from decausal.tagging.kernels import errors_of, kernels_at_hand
-from decausal.tagging.packing import check_packing
+from decausal.tagging.packing import check_packable, check_packing
 from decausal.tagging.precision import autocast, mixed_precision
 
 STOCK = "padded, causal, sdpa"
@@ -97,6 +97,7 @@ def find_unpackable(bench: Bench, kernels: list[str], batch: list[int]) -> dict[
     """
 
     def take() -> None:
+        check_packable(bench.base.config, bench.training)
         with autocast(bench.training.device, mixed_precision(bench.training)):
             report = decausal.audit(bench.model, bench.tagging.unmask)
         if not report.ok:
@@ -104,10 +105,7 @@ def find_unpackable(bench: Bench, kernels: list[str], batch: list[int]) -> dict[
         check_packing(report)
         bench.time_steps([bench.pack(batch)])
 
-    if bench.why_not_packed is not None:
-        left_out = dict.fromkeys(kernels, bench.why_not_packed)
-    else:
-        left_out = errors_of(kernels, bench.base, take)
+    left_out = errors_of(kernels, bench.base, take)
     for kernel, why in left_out.items():
         print(f"{kernel} is left out: {why}", file=sys.stderr)
     return left_out

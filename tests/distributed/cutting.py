@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from decausal.tagging import splits
+from decausal.tagging import cutting
 from decausal.tagging.align import align
 from decausal.tagging.arguments import parse_recipe
 from decausal.tagging.train import train
@@ -21,6 +21,6 @@ def say_and_align(*args: Any, **kwargs: Any) -> Any:
 
 
 if __name__ == "__main__":
-    splits.align = say_and_align
+    cutting.align = say_and_align
     train(*parse_recipe(sys.argv[1:]))
     torch.distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Data are read and cut by one process for all."""
+"""Sentences are cut by one process for all."""
 
 import re
 from pathlib import Path

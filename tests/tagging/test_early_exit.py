@@ -80,9 +80,17 @@ def test_a_pattern_that_fits_the_whole_model_only_is_refused(recipe, capsys):
     assert "model has 3 decoder layers" in capsys.readouterr().err
 
 
-def test_the_weights_of_dropped_layers_are_neither_loaded_nor_spoken_of(recipe, caplog, monkeypatch):
+def test_the_weights_of_dropped_layers_are_neither_loaded_nor_spoken_of(
+    recipe, base_model, tmp_path, caplog, monkeypatch
+):
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
-    model = build(recipe(unmask="11", num_hidden_layers=2, use_peft=False))
+    directory = shutil.copytree(base_model, tmp_path / "model")
+    weights = load_file(directory / "model.safetensors")
+    for name in weights:
+        if name.startswith(("model.layers.2.", "model.layers.3.")):
+            weights[name] = weights[name][:1]  # of no shape that could be loaded
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    model = build(recipe(model_name_or_path=str(directory), unmask="11", num_hidden_layers=2, use_peft=False))
     assert {name.split(".")[2] for name in model.state_dict() if ".layers." in name} == {"0", "1"}
     assert caplog.text == ""
 

@@ -62,18 +62,18 @@ class AlignReport:
     def of(cls, features: Features | Any) -> "AlignReport":
         """The counts of what `align` returned, or of a `datasets.Dataset` made with it."""
         sentences, first_windows, counts = np.unique(
-            column(features, "sentence_idx"), return_index=True, return_counts=True
+            read_column(features, "sentence_idx"), return_index=True, return_counts=True
         )
         return cls(
             sentences=len(sentences),
-            words=int(column(features, "num_words")[first_windows].sum()),
+            words=int(read_column(features, "num_words")[first_windows].sum()),
             windows=int(counts.sum()),
             sentences_in_several_windows=int((counts > 1).sum()),
-            zero_token_words=int(column(features, "num_zero_token_words")[first_windows].sum()),
+            zero_token_words=int(read_column(features, "num_zero_token_words")[first_windows].sum()),
         )
 
 
-def column(features: Any, name: str) -> np.ndarray:
+def read_column(features: Any, name: str) -> np.ndarray:
     """A column of numbers, one a window, without a Python object for each.
 
     Args:

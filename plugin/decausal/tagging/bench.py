@@ -15,7 +15,7 @@ from decausal._attach import Handle
 from decausal._audit import audit
 from decausal._layers import transformers_model
 from decausal._tokenizer import load_tokenizer
-from decausal.tagging.align import column
+from decausal.tagging.align import read_column
 from decausal.tagging.arguments import parse_recipe
 from decausal.tagging.comparison import Candidate, Table
 from decausal.tagging.model import build_model, describe_layers, describe_parameters
@@ -57,7 +57,7 @@ class Bench:
         windows = Split.of(
             self.corpus.sentences["train"], self.tokenizer, self.corpus.labels, self.tagging, training=True
         ).windows
-        self.lengths: list[int] = column(windows, "length").tolist()
+        self.lengths: list[int] = read_column(windows, "length").tolist()
         self.windows = windows.select_columns(["input_ids", "attention_mask", "labels"])
         self.model = build_model(
             self.tagging, self.model_config, self.training, self.corpus.labels, self.tokenizer.pad_token_id

@@ -1,5 +1,6 @@
 """Annotated text in any of the known formats, as one `datasets.Dataset` of words and IOB2 tags."""
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ import pyarrow.compute
 
 from decausal._errors import DataError
 from decausal.tagging.reading import rows
-from decausal.tagging.reading.cache import digest, fingerprint, read_once
+from decausal.tagging.reading.cache import hash_file, key_of, make_key, read_once
 from decausal.tagging.reading.corpus import ReadReport, assemble
 from decausal.tagging.reading.files import FileFormat, PathLike, find_files
 from decausal.tagging.reading.readers import ReadWords, annotated_sentences, dataset_sentences, plain_sentences
 from decausal.tagging.reading.rows import split_names
-from decausal.tagging.reading.source import Sentence
+from decausal.tagging.reading.source import Lines, Sentence
+
+logger = logging.getLogger(__name__)
 
 __all__ = [
     "PlainSentences",
@@ -77,19 +80,23 @@ def read_sentences(
         return read_dataset(str(source), split=split, columns=columns, tag_scheme=tag_scheme)
     chosen = FileFormat(file_format) if file_format else None
     name = ", ".join(map(str, [source] if isinstance(source, str | Path) else source))
-    paths = find_files(source)
+    texts = [Lines(path) for path in find_files(source)]
+    contents = [(text.name, hash_file(text.path)) for text in texts]
 
     def write(arrow_file: Path) -> ReadReport:
-        files = [annotated_sentences(path, chosen, columns, separator) for path in paths]
+        files = [annotated_sentences(text, chosen, columns, separator) for text in texts]
         formats = dict.fromkeys(found_format.value for found_format, _ in files)
 
         def read(skipped: Counter[str]) -> Iterator[Sentence]:
             return chain.from_iterable(read_file(skipped) for _, read_file in files)
 
-        return assemble(read, arrow_file, name=name, file_format="+".join(formats), tag_scheme=tag_scheme)
+        report = assemble(read, arrow_file, name=name, file_format="+".join(formats), tag_scheme=tag_scheme)
+        for text, (_, content) in zip(texts, contents, strict=True):
+            if hash_file(text.path) != content:
+                raise DataError(f"{text.name}: has changed while it was read; begin again when it is written")
+        return report
 
-    contents = [(str(path), digest(path)) for path in paths]
-    return read_once(name, fingerprint(contents, columns, tag_scheme, file_format, separator), write)
+    return _told(*read_once(name, make_key(contents, columns, tag_scheme, file_format, separator), write))
 
 
 def read_dataset(
@@ -127,7 +134,10 @@ def read_dataset(
             tag_scheme=tag_scheme,
         )
 
-    return read_once(shown, fingerprint(dataset._fingerprint, columns, tag_scheme), write)
+    saved = rows.find_saved_files(Path(name))
+    contents: list[object] = [(str(path), hash_file(path)) for path in saved]
+    contents = contents or [key_of(dataset), str(dataset.features)]
+    return _told(*read_once(shown, make_key(contents, split, columns, tag_scheme), write))
 
 
 def read_words(
@@ -154,11 +164,20 @@ def read_words(
         DataError: If a file holds no words, or, here or in a loop over the sentences, cannot be read as asked.
     """
     chosen = FileFormat(file_format) if file_format else None
-    files = [plain_sentences(path, chosen, columns, separator) for path in find_files(source)]
+    files = [plain_sentences(Lines(path), chosen, columns, separator) for path in find_files(source)]
     sentences = PlainSentences([read_file for _, read_file in files])
     if not any(sentences):
         raise DataError(f"{'standard input' if str(source) == '-' else source}: holds no words")
     return sentences, "+".join(dict.fromkeys(found_format.value for found_format, _ in files))
+
+
+def _told(sentences: datasets.Dataset, report: ReadReport) -> tuple[datasets.Dataset, ReadReport]:
+    """Both as they are, after a warning with the first spans that were dropped, whenever that was."""
+    if report.dropped_spans:
+        logger.warning(
+            "%d spans dropped, the first of them:\n  %s", report.dropped_spans, "\n  ".join(report.first_dropped)
+        )
+    return sentences, report
 
 
 def count_tags(sentences: datasets.Dataset) -> Counter[str]:

@@ -41,7 +41,11 @@ def keep_first_layers(config: PreTrainedConfig, num_hidden_layers: int | None) -
     if num_hidden_layers is None or num_hidden_layers == depth:
         return config
     given = f"num_hidden_layers={num_hidden_layers}"
-    if depth is None or num_hidden_layers > depth:
+    if depth is None:
+        raise UnsupportedModelError(
+            f"{given}: model_type={config.model_type!r} says no number of layers; leave it out."
+        )
+    if num_hidden_layers > depth:
         raise ValueError(f"{given}: the model has {depth} layers; give at most {depth}, or leave it out to keep all.")
     parts = [part for part in config.sub_configs if getattr(config, part, None) is text]
     if text is not config and not parts:

@@ -8,7 +8,8 @@ import torch
 from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from decausal.tagging.align import IGNORE_INDEX, column
+from decausal.tagging.align import IGNORE_INDEX, read_column
+from decausal.tagging.reading.cache import key_of
 
 
 class EpochSampler(Sampler[int]):
@@ -65,6 +66,6 @@ class EpochSampler(Sampler[int]):
 
 def add_blank(windows: datasets.Dataset) -> datasets.Dataset:
     """The windows, and behind them the shortest one without its labels: it fills a batch up and teaches nothing."""
-    shortest = windows[int(column(windows, "length").argmin())]
+    shortest = windows[int(read_column(windows, "length").argmin())]
     blank = {**shortest, "labels": [IGNORE_INDEX] * len(shortest["labels"])}
-    return windows.add_item(blank, new_fingerprint=f"{windows._fingerprint}-blank")
+    return windows.add_item(blank, new_fingerprint=f"{key_of(windows)}-blank")

@@ -1,17 +1,15 @@
 """The data of a recipe: each split's sentences, and the windows of sub-words made from them."""
 
-import json
-import os
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import Any
+from functools import cached_property
 
 import datasets
 from transformers import PreTrainedTokenizerFast
 
 from decausal._errors import DataError
-from decausal.tagging.align import IGNORE_INDEX, AlignReport, align, column
+from decausal.tagging.align import AlignReport, read_column
 from decausal.tagging.arguments import TaggingArguments
+from decausal.tagging.cutting import cut
 from decausal.tagging.data import (
     ReadReport,
     count_tags,
@@ -21,18 +19,6 @@ from decausal.tagging.data import (
     split_names,
 )
 from decausal.tagging.processes import say
-from decausal.tagging.reading.cache import fingerprint
-
-_WINDOWS = datasets.Features(
-    {
-        **{name: datasets.List(datasets.Value("int32")) for name in ("input_ids", "labels", "word_idx")},
-        "attention_mask": datasets.List(datasets.Value("int8")),
-        **dict.fromkeys(
-            ("sentence_idx", "num_words", "num_zero_token_words", "length", "num_labels"), datasets.Value("int64")
-        ),
-    }
-)
-_SENTENCES_OF_A_PROCESS = 50_000  # with fewer, starting it takes longer than it saves
 
 
 @dataclass(frozen=True)
@@ -116,7 +102,7 @@ class Split:
 
     Attributes:
         sentences: the columns `tokens` and `tags`, IOB2.
-        windows: the columns that `align` makes, `length` in sub-words, and `num_labels`, how many of these have labels.
+        windows: the columns that `cut` makes.
         num_left_out: windows in which no word is labelled, left out of training.
     """
 
@@ -145,31 +131,15 @@ class Split:
                 are kept, longest first, so that batches in this order are hardly padded.
 
         Raises:
-            DataError: no window has a labelled word.
+            DataError: no window has a labelled word, or windows cannot be kept.
         """
-        options: dict[str, Any] = {
-            "max_length": tagging.max_length,
-            "stride": tagging.stride,
-            "label_position": tagging.label_position,
-        }
-        key = fingerprint(sentences._fingerprint, _describe(tokenizer), labels, options)
-        windows = sentences.map(
-            partial(_cut, tokenizer=tokenizer, label2id={label: i for i, label in enumerate(labels)}, **options),
-            batched=True,
-            with_indices=True,
-            remove_columns=sentences.column_names,
-            num_proc=_count_processes(len(sentences), tagging.preprocessing_num_workers),
-            features=_WINDOWS,
-            new_fingerprint=key,
-            desc="tokenizing",
-        )
-        lengths = column(windows, "length")
+        windows = cut(sentences, tokenizer, labels, tagging)
         if training:
-            (labelled,) = column(windows, "num_labels").nonzero()
+            (labelled,) = read_column(windows, "num_labels").nonzero()
             if not len(labelled):
                 raise DataError("no word of the training data has a sub-word: does the tokenizer know its characters?")
             return cls(sentences, windows.select(labelled), num_left_out=len(windows) - len(labelled))
-        return cls(sentences, windows.select((-lengths).argsort(kind="stable")))
+        return cls(sentences, windows.select((-read_column(windows, "length")).argsort(kind="stable")))
 
     @property
     def report(self) -> AlignReport:
@@ -179,37 +149,6 @@ class Split:
     def __str__(self) -> str:
         left_out = f", {self.num_left_out:,} without a labelled word left out" if self.num_left_out else ""
         return f"{self.report}{left_out}"
-
-
-def _describe(tokenizer: PreTrainedTokenizerFast) -> tuple[dict[str, Any], int | None]:
-    """All that decides how it cuts; truncation and padding are what its last call left, and are set anew by each."""
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    return {
-        name: value for name, value in state.items() if name not in ("truncation", "padding")
-    }, tokenizer.pad_token_id
-
-
-def _cut(
-    batch: dict[str, Any],
-    indices: list[int],
-    tokenizer: PreTrainedTokenizerFast,
-    label2id: dict[str, int],
-    **options: Any,
-) -> dict[str, Any]:
-    tags = [[tag if tag in label2id else "O" for tag in tags] for tags in batch["tags"]]
-    columns = align(batch["tokens"], tags, tokenizer, label2id, first_sentence_idx=indices[0], **options)
-    return {
-        **columns,
-        "length": [len(ids) for ids in columns["input_ids"]],
-        "num_labels": [sum(label != IGNORE_INDEX for label in row) for row in columns["labels"]],
-    }
-
-
-def _count_processes(num_sentences: int, wanted: int | None) -> int | None:
-    """How many processes cut; None for this one alone."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = wanted or min(available, num_sentences // _SENTENCES_OF_A_PROCESS)
-    return count if count > 1 else None
 
 
 def fit_windows(tagging: TaggingArguments, limit: int) -> TaggingArguments:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
-from decausal.tagging.align import IGNORE_INDEX, column, merge_predictions
+from decausal.tagging.align import IGNORE_INDEX, merge_predictions, read_column
 from decausal.tagging.exact import ExactTrainer
 from decausal.tagging.metrics import Scores, score
 from decausal.tagging.packing import PackingCollator
@@ -74,7 +74,7 @@ class TaggingTrainer(TokenMeanTrainer, ExactTrainer):
     ) -> None:
         super().__init__(
             args=args,
-            lengths=column(train_dataset, "length").tolist(),
+            lengths=read_column(train_dataset, "length").tolist(),
             train_dataset=add_blank(train_dataset) if args.world_size > 1 else train_dataset,
             eval_dataset=validation.windows if validation else None,
             compute_metrics=self._score_validation if validation else None,

@@ -1,3 +1,4 @@
+import logging
 import os
 import shutil
 from dataclasses import replace
@@ -5,6 +6,7 @@ from pathlib import Path
 
 import datasets
 import pytest
+from datasets import ClassLabel, Features, List, Value
 
 from decausal import DataError
 from decausal.tagging import data
@@ -18,7 +20,7 @@ ROWS = {"tokens": [["EU"], ["UN", "said"]], "tags": [["B-ORG"], ["B-ORG", "O"]]}
 
 @pytest.fixture(autouse=True)
 def kept(monkeypatch, tmp_path) -> Path:
-    """Where sentences are kept."""
+    """Where sentences are kept, at first nothing."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     return tmp_path / "cache" / "decausal"
 
@@ -75,10 +77,14 @@ def test_who_asks_otherwise_reads_anew(source, reads, options):
     assert len(reads) == 2
 
 
-def test_other_code_reads_anew(source, reads, monkeypatch):
-    read_sentences(source)
-    monkeypatch.setattr(cache, "_digest_code", lambda: "of tomorrow")
-    read_sentences(source)
+def test_other_code_reads_anew(source, reads, monkeypatch, tmp_path):
+    monkeypatch.setattr(cache, "_PACKAGE", tmp_path / "package")
+    (tmp_path / "package" / "reading").mkdir(parents=True)
+    for code in ("EU = 1", "EU = 2"):
+        (tmp_path / "package" / "reading" / "rules.py").write_text(code)
+        cache._hash_code.cache_clear()
+        read_sentences(source)
+    cache._hash_code.cache_clear()
 
     assert len(reads) == 2
 
@@ -88,6 +94,48 @@ def test_a_saved_data_set_is_read_once(tmp_path, reads):
 
     assert read_dataset(str(tmp_path / "ds"))[0][:] == read_dataset(str(tmp_path / "ds"))[0][:] == ROWS
     assert len(reads) == 1
+
+
+def test_a_saved_data_set_whose_label_names_were_corrected_is_read_anew(tmp_path):
+    features = Features({"tokens": List(Value("string")), "tags": List(ClassLabel(names=["O", "B-OGR"]))})
+    datasets.Dataset.from_dict({"tokens": [["EU"]], "tags": [[1]]}, features=features).save_to_disk(tmp_path / "ds")
+    assert read_dataset(str(tmp_path / "ds"))[0]["tags"][0] == ["B-OGR"]
+    info = tmp_path / "ds" / "dataset_info.json"
+    info.write_text(info.read_text().replace("OGR", "ORG"))
+
+    assert read_dataset(str(tmp_path / "ds"))[0]["tags"][0] == ["B-ORG"]
+
+
+def test_dropped_spans_are_shown_whenever_a_file_is_read(tmp_path, caplog):
+    (tmp_path / "a.jsonl").write_text('{"text": "EU said", "spans": [[0, 1, "ORG"]]}\n')
+    with caplog.at_level(logging.WARNING, logger="decausal.tagging.data"):
+        read_sentences(tmp_path / "a.jsonl")
+        read_sentences(tmp_path / "a.jsonl")
+    place = f"{tmp_path / 'a.jsonl'}:1: 'E' (ORG) does not begin and end where words do"
+
+    assert caplog.messages == [f"1 spans dropped, the first of them:\n  {place}"] * 2
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused_and_not_kept(source, monkeypatch, kept):
+    def change(*args, **kwargs):
+        source.write_text("US B-LOC\n")
+        return assemble(*args, **kwargs)
+
+    monkeypatch.setattr(data, "assemble", change)
+    with pytest.raises(DataError, match=r"train\.txt: has changed while it was read"):
+        read_sentences(source)
+
+    assert list(kept.iterdir()) == []
+
+
+@pytest.mark.parametrize("lost", ["sentences.arrow", "report.json"])
+def test_what_is_left_of_an_entry_is_replaced(source, reads, kept, lost):
+    read_sentences(source)
+    [entry] = kept.iterdir()
+    (entry / lost).unlink()
+
+    assert read_sentences(source)[0][:] == ROWS
+    assert len(reads) == 2
 
 
 def test_without_caches_everything_is_read_anew_and_nothing_is_kept(source, reads, kept):
@@ -126,7 +174,7 @@ def test_of_two_that_read_at_once_the_slower_finds_what_the_faster_kept(source, 
 def test_a_cache_that_cannot_be_written_is_named_with_the_way_out(source, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "file")
-    with pytest.raises(DataError, match=r"train\.txt: cannot be kept in .*file.decausal: Not a directory; set HF_DATA"):
+    with pytest.raises(DataError, match=r"train\.txt: cannot be kept in .*file: .*Not a directory.*set HF_DATA"):
         read_sentences(source)
 
 

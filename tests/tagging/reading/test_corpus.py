@@ -1,4 +1,3 @@
-import logging
 from collections import Counter
 
 import pytest
@@ -56,6 +55,7 @@ def test_the_scheme_is_that_of_all_sentences_and_the_account_is_complete(assembl
         repaired_tags=0,
         dropped_spans=1,
         skipped={"comment lines": 3, "empty sentences": 1},
+        first_dropped=["a.txt:1: 'E' (ORG) overlaps another"],
     )
 
 
@@ -98,13 +98,11 @@ def test_the_account_says_in_one_line_what_is_not_zero():
     )
 
 
-def test_the_first_dropped_spans_are_shown_in_a_warning(assembled, caplog):
-    with caplog.at_level(logging.WARNING, logger="decausal.tagging.reading.corpus"):
-        assembled([sentence("EU", "O", 1, [f"span {n}" for n in "1234"])], "jsonl")
+def test_the_account_has_the_first_dropped_spans_with_their_places(assembled):
+    _, report = assembled([sentence("EU", "O", 1, [f"span {n}" for n in "1234"])], "jsonl")
 
-    assert caplog.messages == [
-        "4 spans dropped, the first of them:\n  a.txt:1: span 1\n  a.txt:1: span 2\n  a.txt:1: span 3"
-    ]
+    assert report.dropped_spans == 4
+    assert report.first_dropped == ["a.txt:1: span 1", "a.txt:1: span 2", "a.txt:1: span 3"]
 
 
 @pytest.mark.parametrize("tag_scheme", ["auto", "IOB1"])

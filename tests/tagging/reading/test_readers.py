@@ -6,6 +6,7 @@ from datasets import Dataset, disable_progress_bars
 from decausal import DataError
 from decausal.tagging.reading.files import FileFormat
 from decausal.tagging.reading.readers import annotated_sentences, dataset_sentences, plain_sentences
+from decausal.tagging.reading.source import Lines
 
 disable_progress_bars()
 XML = """<sentences><sentence><text>EU said</text>
@@ -23,7 +24,7 @@ def write(tmp_path):
     def _write(name: str, content: str):
         path = tmp_path / name
         path.write_text(content)
-        return path
+        return Lines(path)
 
     return _write
 
@@ -48,7 +49,7 @@ def test_parquet_and_data_sets_are_read_alike(tmp_path):
     dataset = Dataset.from_dict({"tokens": [["EU"]], "tags": [["B-ORG"]]})
     dataset.to_parquet(tmp_path / "a.parquet")
 
-    file_format, read = annotated_sentences(tmp_path / "a.parquet", None, None, None)
+    file_format, read = annotated_sentences(Lines(tmp_path / "a.parquet"), None, None, None)
 
     assert file_format is FileFormat.PARQUET
     assert [sentence.tags for sentence in read(Counter())] == [["B-ORG"]]

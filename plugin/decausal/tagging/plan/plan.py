@@ -11,7 +11,7 @@ from accelerate.utils.modeling import convert_file_size_to_int
 from transformers.hf_argparser import string_to_bool
 
 from decausal._tokenizer import load_tokenizer
-from decausal.tagging.align import column
+from decausal.tagging.align import read_column
 from decausal.tagging.arguments import (
     TaggingArguments,
     TaggingModelConfig,
@@ -139,7 +139,7 @@ def make_plan(
     )
     tagging = fit_windows(tagging, longest_input(config, tokenizer))
     split = Split.of(corpus.sentences["train"], tokenizer, corpus.labels, tagging, training=True)
-    epoch = _count_epoch(column(split.windows, "length").tolist(), tagging, training, strategy.processes)
+    epoch = _count_epoch(read_column(split.windows, "length").tolist(), tagging, training, strategy.processes)
     model_config, notes = _with_known_attention(model_config)
     needs = {}
     for checkpointing in (False, True):

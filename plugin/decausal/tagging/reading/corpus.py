@@ -1,8 +1,7 @@
 """The sentences of one or many files as one corpus in one scheme, with an account of what that took."""
 
-import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,8 +12,6 @@ import pyarrow
 from decausal._errors import DataError
 from decausal.tagging.reading.source import Sentence
 from decausal.tagging.tags import Iob2Tags, TagError, TagScheme, detect_scheme, to_iob2
-
-logger = logging.getLogger(__name__)
 
 _FEATURES = datasets.Features(
     {"tokens": datasets.List(datasets.Value("string")), "tags": datasets.List(datasets.Value("string"))}
@@ -41,6 +38,7 @@ class ReadReport:
         repaired_tags: Tags that broke the rules of their scheme.
         dropped_spans: Spans that overlap another, or begin or end inside a word.
         skipped: Number of lines, records or entries passed over, by kind.
+        first_dropped: Where some dropped spans are, and why they were dropped.
     """
 
     source: str
@@ -53,6 +51,7 @@ class ReadReport:
     repaired_tags: int
     dropped_spans: int
     skipped: Mapping[str, int]
+    first_dropped: Sequence[str] = ()
 
     @property
     def has_bare_tags(self) -> bool:
@@ -114,9 +113,6 @@ def assemble(read: ReadSentences, path: Path, *, name: str, file_format: str, ta
                     dropped.append(f"{where}: {message}")
     if not counts["sentences"]:
         raise DataError(f"{name}: holds no sentence; expected annotated text")
-    if dropped:
-        shown = "\n  ".join(dropped)
-        logger.warning("%d spans dropped, the first of them:\n  %s", counts["dropped"], shown)
     return ReadReport(
         source=name,
         format=file_format,
@@ -127,6 +123,7 @@ def assemble(read: ReadSentences, path: Path, *, name: str, file_format: str, ta
         converted_tags=counts["converted"],
         repaired_tags=counts["repaired"],
         dropped_spans=counts["dropped"],
+        first_dropped=dropped,
         skipped={kind: count for kind, count in skipped.items() if count},
     )
 

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import datasets
 
@@ -12,7 +11,7 @@ from decausal.tagging.reading import conll, records, rows
 from decausal.tagging.reading.aspects import read_aspects
 from decausal.tagging.reading.corpus import ReadSentences
 from decausal.tagging.reading.files import FileFormat, detect_format, detect_input_format
-from decausal.tagging.reading.source import Sentence, Source
+from decausal.tagging.reading.source import Lines, Sentence, Source
 from decausal.tagging.reading.spans import split_words
 
 ReadWords = Callable[[], Iterator[list[str]]]
@@ -22,17 +21,17 @@ _DEFAULT_COLUMNS = {FileFormat.CONLL: "0,-1", FileFormat.CONLLU: "1,2"}
 
 
 def annotated_sentences(
-    path: Path, file_format: FileFormat | None, columns: str | None, separator: str | None
+    lines: Lines, file_format: FileFormat | None, columns: str | None, separator: str | None
 ) -> tuple[FileFormat, ReadSentences]:
     """What reads the sentences of a file with their tags, and the format they are read in; see `read_sentences`.
 
     Raises:
         DataError: Here or while reading, if the file is not as it should be.
     """
-    if file_format is FileFormat.PARQUET or (file_format is None and path.suffix == ".parquet"):
-        table = rows.read_parquet(path)
-        return FileFormat.PARQUET, lambda _: dataset_sentences(table, str(path), columns)
-    source = Source.read(path)
+    if file_format is FileFormat.PARQUET or (file_format is None and lines.name.endswith(".parquet")):
+        table = rows.read_parquet(lines)
+        return FileFormat.PARQUET, lambda _: dataset_sentences(table, lines.name, columns)
+    source = Source.read(lines)
     file_format = file_format or detect_format(source)
     match file_format:
         case FileFormat.CONLL | FileFormat.CONLLU:
@@ -46,7 +45,7 @@ def annotated_sentences(
             return file_format, lambda _: (
                 records.to_sentence(record, None, number, source) for number, record in read_aspects(source)
             )
-    raise DataError(f"{path}: file_format={file_format.value} has no tags; it is for prediction only")
+    raise DataError(f"{source.name}: file_format={file_format.value} has no tags; it is for prediction only")
 
 
 def dataset_sentences(dataset: datasets.Dataset, name: str, columns: str | None) -> Iterator[Sentence]:
@@ -79,16 +78,16 @@ def _column_sentences(
 
 
 def plain_sentences(
-    path: Path, file_format: FileFormat | None, columns: str | None, separator: str | None
+    lines: Lines, file_format: FileFormat | None, columns: str | None, separator: str | None
 ) -> tuple[FileFormat, ReadWords]:
     """What reads the words of each sentence of a file, and the format they are read in; see `read_words`.
 
     Raises:
         DataError: Here or while reading, if the file is not as it should be.
     """
-    if file_format is FileFormat.PARQUET or (file_format is None and path.suffix == ".parquet"):
-        raise DataError(f"{path}: words are not read from Parquet; write one sentence a line, or JSON lines")
-    source = Source.read(path)
+    if file_format is FileFormat.PARQUET or (file_format is None and lines.name.endswith(".parquet")):
+        raise DataError(f"{lines.name}: words are not read from Parquet; write one sentence a line, or JSON lines")
+    source = Source.read(lines)
     # Whoever names a column has columns.
     detect = detect_format if columns or separator else detect_input_format
     file_format = file_format or detect(source)

@@ -9,12 +9,17 @@ import pyarrow.parquet
 
 from decausal._errors import DataError
 from decausal.tagging.reading.records import Record, find_keys
-from decausal.tagging.reading.source import Source
+from decausal.tagging.reading.source import Lines, Source
 
 
 def is_saved_dataset(path: Path) -> bool:
     """True for a directory that `save_to_disk` wrote."""
     return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+
+
+def find_saved_files(path: Path) -> list[Path]:
+    """All files below a directory that `save_to_disk` wrote; none for any other."""
+    return sorted(file for file in path.rglob("*") if file.is_file()) if is_saved_dataset(path) else []
 
 
 def load_split(name: str, config_name: str | None, split: str | None) -> datasets.Dataset:
@@ -57,18 +62,18 @@ def _loading(name: str) -> Iterator[None]:
         raise DataError(f"{name}: cannot be loaded as a data set: {error}") from error
 
 
-def read_parquet(path: Path) -> datasets.Dataset:
-    """A Parquet file as a data set in memory, so that no cache can outlive a change of the file.
+def read_parquet(file: Lines) -> datasets.Dataset:
+    """A Parquet file as a data set in memory, in Arrow's own form.
 
     Raises:
-        DataError: If it is missing or no Parquet file.
+        DataError: If it is no Parquet file.
     """
     try:
-        table = pyarrow.parquet.read_table(path)
+        table = pyarrow.parquet.read_table(file.path)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
+        raise DataError(f"{file.name}: cannot be read as Parquet: {error}") from error
     features = datasets.Features.from_arrow_schema(table.schema)
-    return datasets.Dataset.from_list(table.to_pylist(), features=features)
+    return datasets.Dataset(datasets.table.InMemoryTable(table.cast(features.arrow_schema)))
 
 
 def read_rows(dataset: datasets.Dataset, columns: str | None, source: Source) -> Iterator[tuple[int, Record]]:

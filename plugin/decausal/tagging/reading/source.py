@@ -3,11 +3,12 @@
 import shutil
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO
 
 from decausal._errors import DataError
 
@@ -18,13 +19,31 @@ class Lines(Iterable[str]):
     """The lines of a UTF-8 file without their ends, read anew by every loop: a file may be larger than memory.
 
     Args:
-        path: Of the file.
-        file: Kept open as long as this is, for a file that is deleted when it is closed.
+        path: Of the file; `-` is the standard input. What can be read but once, such as a pipe, is copied, and the copy
+            is deleted with this object.
+
+    Attributes:
+        name: What messages call the file.
+        path: What is read.
+
+    Raises:
+        DataError: If it cannot be read.
     """
 
-    def __init__(self, path: Path, file: IO[bytes] | None = None) -> None:
+    def __init__(self, path: Path) -> None:
+        self.name = "standard input" if str(path) == "-" else str(path)
         self.path = path
-        self.file = file
+        if path.is_file():
+            return
+        directory = tempfile.mkdtemp()
+        weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
+        self.path = Path(directory, "copy")
+        try:
+            stream = nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb")
+            with stream as source, self.path.open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+        except OSError as error:
+            raise DataError(f"{self.name}: cannot be read: {error.strerror}") from error
 
     def __iter__(self) -> Iterator[str]:
         # The text file would by default also end lines at a lone \r; str.splitlines even at U+0085, inside of words.
@@ -48,19 +67,14 @@ class Source:
     unit: str = ":"
 
     @classmethod
-    def read(cls, path: Path) -> "Source":
-        """Read a UTF-8 file, with or without a byte order mark; `-` is the standard input.
+    def read(cls, lines: Lines) -> "Source":
+        """A UTF-8 file, with or without a byte order mark.
 
         Raises:
-            DataError: If the file is missing, empty, binary or in another encoding.
+            DataError: If the file is empty, binary or in another encoding.
         """
-        name = "standard input" if str(path) == "-" else str(path)
-        try:
-            lines = _spool(sys.stdin.buffer) if str(path) == "-" else Lines(path)
-            _check(name, lines.path)
-        except OSError as error:
-            raise DataError(f"{name}: cannot be read: {error.strerror}") from error
-        return cls(name, lines)
+        _check(lines)
+        return cls(lines.name, lines)
 
     def error(self, number: int, message: str) -> DataError:
         """An error at a one-based line or row, which shows that line."""
@@ -94,23 +108,10 @@ class Sentence:
         return self.dropped is not None
 
 
-def _spool(stream: IO[bytes]) -> Lines:
-    """What can be read but once, as lines that can be looped over again."""
-    file = tempfile.NamedTemporaryFile()  # noqa: SIM115 (deleted with the lines)
-    shutil.copyfileobj(stream, file)
-    file.flush()
-    return Lines(Path(file.name), file)
-
-
-def _check(name: str, path: Path) -> None:
-    """Refuses what is no UTF-8 text.
-
-    Raises:
-        DataError: If the file is empty, binary or in another encoding, with the place.
-        OSError: If it cannot be read.
-    """
-    offset, is_empty = 0, True
-    with path.open("rb") as file:
+def _check(lines: Lines) -> None:
+    """Refuses what is no UTF-8 text, with the place."""
+    name, offset, is_empty = lines.name, 0, True
+    with lines.path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if b"\0" in line:
                 place = offset + line.index(b"\0")
