@@ -106,6 +106,16 @@ def test_a_saved_data_set_whose_label_names_were_corrected_is_read_anew(tmp_path
     assert read_dataset(str(tmp_path / "ds"))[0]["tags"][0] == ["B-ORG"]
 
 
+def test_a_saved_data_set_with_other_rows_under_the_same_fingerprint_is_read_anew(tmp_path):
+    for name, word in (("ds", "EU"), ("other", "US")):
+        datasets.Dataset.from_dict({"tokens": [[word]], "tags": [["B-ORG"]]}).save_to_disk(tmp_path / name)
+    read_dataset(str(tmp_path / "ds"))
+    [rows] = (tmp_path / "ds").glob("*.arrow")
+    shutil.copy(tmp_path / "other" / rows.name, rows)
+
+    assert read_dataset(str(tmp_path / "ds"))[0]["tokens"][0] == ["US"]
+
+
 def test_dropped_spans_are_shown_whenever_a_file_is_read(tmp_path, caplog):
     (tmp_path / "a.jsonl").write_text('{"text": "EU said", "spans": [[0, 1, "ORG"]]}\n')
     with caplog.at_level(logging.WARNING, logger="decausal.tagging.data"):
