@@ -59,7 +59,12 @@ def train(directory: Path, output: Path, device: str, unmask: str, steps: int) -
         recipe={},
         model=model,
         args=training,
-        train_dataset=datasets.Dataset.from_dict({name: value.tolist() for name, value in rows.items()}),
+        train_dataset=datasets.Dataset.from_dict(
+            {
+                **{name: value.tolist() for name, value in rows.items()},
+                "length": rows["attention_mask"].sum(-1).tolist(),
+            }
+        ),
         data_collator=default_data_collator,
     )
     check_first = CheckFirst(trainer, unmask)
