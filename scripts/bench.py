@@ -12,7 +12,7 @@ beside it; `python scripts/bench_plot.py RESULTS.json` draws it again, from what
     pack     real sub-words trained on in a second, in padded batches and in packed rows
     train    the same in float32, in bfloat16 and with the base model in 4 bits
     predict  sentences tagged in a second, by the pipeline of transformers and by `Tagger`
-    compile  training and tagging as they are, and by torch.compile
+    compile  tagging as it is, and by torch.compile
     scale    real sub-words in a second against the length of rows, the number of layers and the size of batches: curves
     peers    training and tagging against BiLLM and the code of Dukić & Šnajder: see scripts/peers/README.md
     gpu      real sub-words in a second and the share of a card's FLOP/s: packed, on every attention kernel, against

@@ -1,6 +1,7 @@
 """A small model on disk and a task on disk that only the words to the right solve."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,11 @@ def corpus(tmp_path_factory) -> Path:
     return now_and_then.write(tmp_path_factory.mktemp("data"), train=96, validation=33, test=33)
 
 
-@pytest.fixture
-def recipe(base_model, corpus, tmp_path) -> Callable[..., str]:
+@pytest.fixture(scope="session")
+def write_recipe(base_model, corpus) -> Callable[..., str]:
     """Writes a recipe for the small model and task, with any field changed; None leaves a field out."""
 
-    def write(**fields: object) -> str:
+    def write(directory: Path, **fields: object) -> str:
         contents = {
             "model_name_or_path": base_model,
             "unmask": "1111",
@@ -53,11 +54,17 @@ def recipe(base_model, corpus, tmp_path) -> Callable[..., str]:
             "use_cpu": True,
             "bf16": False,  # else this machine's processor decides
             "disable_tqdm": True,
-            "output_dir": str(tmp_path / "run"),
+            "output_dir": str(directory / "run"),
             **fields,
         }
-        path = tmp_path / "recipe.yaml"
+        path = directory / "recipe.yaml"
         path.write_text(yaml.safe_dump({key: value for key, value in contents.items() if value is not None}))
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def recipe(write_recipe, tmp_path) -> Callable[..., str]:
+    """As `write_recipe`, into the directory of the test."""
+    return partial(write_recipe, tmp_path)

@@ -133,18 +133,11 @@ def test_a_saved_run_tags_as_it_did_while_training(recipe, tmp_path, corpus, bas
 
 
 @pytest.fixture(scope="module")
-def run(base_model, corpus, tmp_path_factory):
+def run(write_recipe, tmp_path_factory):
     """A LoRA tagger on the first three of four layers, of which the last two are unmasked."""
-    directory = tmp_path_factory.mktemp("runs") / "run"
-    recipe = directory.parent / "recipe.yaml"
-    files = "".join(f"{split}_file: {corpus / f'{split}.tsv'}\n" for split in ("train", "validation", "test"))
-    recipe.write_text(
-        f"model_name_or_path: {base_model}\nunmask: '011'\nnum_hidden_layers: 3\n{files}num_train_epochs: 20\n"
-        f"learning_rate: 1.0e-2\nper_device_train_batch_size: 16\nuse_cpu: true\nbf16: false\ndisable_tqdm: true\n"
-        f"output_dir: {directory}\n"
-    )
-    assert main([str(recipe)]) == 0
-    return directory
+    directory = tmp_path_factory.mktemp("runs")
+    assert main([write_recipe(directory, unmask="011", num_hidden_layers=3, num_train_epochs=20)]) == 0
+    return directory / "run"
 
 
 def test_the_record_of_a_checkpoint_tells_of_the_dropped_layers(run):

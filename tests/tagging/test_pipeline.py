@@ -66,23 +66,11 @@ def without_scores(results):
 
 
 @pytest.fixture(scope="module")
-def run(base_model, corpus, tmp_path_factory):
+def run(write_recipe, tmp_path_factory):
     """A tagger that has learned the small task."""
-    directory = tmp_path_factory.mktemp("runs") / "run"
-    fields = {"num_train_epochs": 8, "learning_rate": 1e-2, "per_device_train_batch_size": 16, "disable_tqdm": True}
-    files = {f"{split}_file": corpus / f"{split}.tsv" for split in ("train", "validation", "test")}
-    entries = {
-        "model_name_or_path": base_model,
-        "output_dir": directory,
-        "use_cpu": True,
-        "bf16": False,
-        **fields,
-        **files,
-    }
-    recipe = directory.parent / "recipe.yaml"
-    recipe.write_text("unmask: '0111'\n" + "".join(f"{key}: {value}\n" for key, value in entries.items()))
-    assert main([str(recipe)]) == 0
-    return directory
+    directory = tmp_path_factory.mktemp("runs")
+    assert main([write_recipe(directory, unmask="0111", num_train_epochs=8)]) == 0
+    return directory / "run"
 
 
 @every_kind

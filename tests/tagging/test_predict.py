@@ -26,17 +26,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWa
 
 
 @pytest.fixture(scope="module")
-def checkpoint(base_model, corpus, tmp_path_factory):
+def checkpoint(write_recipe, tmp_path_factory):
     """A tagger that has learned the small task, layers 1-3 unmasked."""
-    directory = tmp_path_factory.mktemp("runs") / "run"
-    recipe = directory.parent / "recipe.yaml"
-    files = "".join(f"{split}_file: {corpus / f'{split}.tsv'}\n" for split in ("train", "validation", "test"))
-    recipe.write_text(
-        f"model_name_or_path: {base_model}\nunmask: '0111'\n{files}num_train_epochs: 8\nlearning_rate: 1.0e-2\n"
-        f"per_device_train_batch_size: 16\nuse_cpu: true\nbf16: false\ndisable_tqdm: true\noutput_dir: {directory}\n"
-    )
-    assert train([str(recipe)]) == 0
-    return directory
+    directory = tmp_path_factory.mktemp("runs")
+    assert train([write_recipe(directory, unmask="0111", num_train_epochs=8)]) == 0
+    return directory / "run"
 
 
 @pytest.fixture(scope="module")
