@@ -7,16 +7,17 @@ repetition, so that a machine which slows down slows all of them; a ratio is tha
 is told is the median over repetitions, and the extremes. RESULTS.json is written after each, and at the end RESULTS.svg
 beside it; `python scripts/bench_plot.py RESULTS.json` draws it again, from what was measured.
 
-    hook     seconds of a training step, untouched and unmasked: padded and unpadded, sdpa and eager
-    memory   the same for the memory that a step takes at its peak
-    pack     real sub-words trained on in a second, in padded batches and in packed rows
-    train    the same in float32, in bfloat16 and with the base model in 4 bits
-    predict  sentences tagged in a second, by the pipeline of transformers and by `Tagger`
-    compile  tagging as it is, and by torch.compile
-    scale    real sub-words in a second against the length of rows, the number of layers and the size of batches: curves
-    peers    training and tagging against BiLLM and the code of Dukić & Šnajder: see scripts/peers/README.md
-    gpu      real sub-words in a second and the share of a card's FLOP/s: packed, on every attention kernel, against
-             padded and causal. Not yet run on a GPU; how to: see scripts/bench_tables/gpu.py
+    hook           seconds of a training step, untouched and unmasked: padded and unpadded, sdpa and eager
+    memory         the same for the memory that a step takes at its peak
+    pack           real sub-words trained on in a second, in padded batches and in packed rows
+    train          the same in float32, in bfloat16 and with the base model in 4 bits
+    predict        sentences tagged in a second, by the pipeline of transformers and by `Tagger`
+    compile        tagging as it is, and by torch.compile
+    compile_train  the same for training on packed rows
+    scale          real sub-words in a second against the length of rows, the number of layers and the size of batches
+    peers          training and tagging against BiLLM and the code of Dukić & Šnajder: see scripts/peers/README.md
+    gpu            real sub-words in a second and the share of a card's FLOP/s: packed, on every attention kernel,
+                   against padded and causal. Not yet run on a GPU; how to: see scripts/bench_tables/gpu.py
 """
 
 import argparse
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_plot import draw
-from bench_tables.compiling import compiling
+from bench_tables.compiling import compile_tagging, compile_training
 from bench_tables.gpu import gpu
 from bench_tables.peers import peers
 from bench_tables.precision import train
@@ -46,7 +47,8 @@ TABLES: dict[str, tuple[Callable[..., Table], list[str]]] = {
     "pack": (compare_layouts, []),
     "train": (train, []),
     "predict": (predict, []),
-    "compile": (compiling, []),
+    "compile": (compile_tagging, []),
+    "compile_train": (compile_training, []),
     "scale": (scale, ["--unmask", "none"]),
     "peers": (peers, []),
     "gpu": (gpu, []),

@@ -21,7 +21,7 @@ from decausal._weights import check_weights
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
 from decausal.tagging.precision import describe_mixed_precision
 from decausal.tagging.processes import name_strategy
-from decausal.tagging.results import CARD, CURVES, RESULTS
+from decausal.tagging.results import CARD, CURVES, PREDICTIONS, RESULTS
 
 RECIPE = "recipe.json"
 _MARKS_OF_A_RUN = ("checkpoint-*", "training_args.bin", RESULTS)
@@ -35,6 +35,7 @@ _FILES_OF_A_RUN = (
     CARD,
     CURVES,
     RECIPE,
+    PREDICTIONS.format(split="*"),
 )
 _MAY_CHANGE = (
     "unmask",  # the layers that it means are compared

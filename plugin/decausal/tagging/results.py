@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import datasets
 import jinja2
 import torch
 
@@ -17,6 +18,7 @@ from decausal.tagging.metrics import Scores
 RESULTS = "results.json"
 CURVES = "training_curves.png"
 CARD = "README.md"
+PREDICTIONS = "predictions_{split}.jsonl"
 
 _SHOWN_ON_CARD = (
     "layers",
@@ -158,6 +160,20 @@ def save_results(results: dict[str, Any], directory: Path) -> None:
     )
     (directory / CARD).write_text(card, encoding="utf-8")
     (directory / RESULTS).write_text(text + "\n", encoding="utf-8")  # last: where it is, the run is complete
+
+
+def save_predictions(sentences: datasets.Dataset, tags: list[list[str]], path: Path) -> None:
+    """Write sentences with their gold and predicted tags, one a line: `tokens`, `tags`, `predicted`.
+
+    Args:
+        sentences: the columns `tokens` and `tags`.
+        tags: the predicted tag of every word.
+        path: the file to write.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        for sentence, predicted in zip(sentences, tags, strict=True):
+            row = {"tokens": sentence["tokens"], "tags": sentence["tags"], "predicted": predicted}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def draw_curves(log: list[dict[str, float]], path: Path) -> None:

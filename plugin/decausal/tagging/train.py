@@ -15,6 +15,7 @@ from transformers import DataCollatorForTokenClassification, EarlyStoppingCallba
 
 from decausal._attach import unmasked_layers
 from decausal._checkpoint import make_record
+from decausal._layers import num_decoder_layers, text_config, transformers_model
 from decausal._tokenizer import load_tokenizer
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments, parse_recipe
 from decausal.tagging.begin import CheckFirst
@@ -29,10 +30,11 @@ from decausal.tagging.model import (
     read_config,
 )
 from decausal.tagging.outputs import check_resumed, checkpoint_to_resume, depends_on, writing
+from decausal.tagging.metrics import score
 from decausal.tagging.packing import PackingCollator, check_packable
 from decausal.tagging.processes import check_launch, name_rank, say
 from decausal.tagging.reading.corpus import ReadReport
-from decausal.tagging.results import describe, environment, save_results
+from decausal.tagging.results import PREDICTIONS, describe, environment, save_predictions, save_results
 from decausal.tagging.shards import fit_shards
 from decausal.tagging.splits import Corpus, Split, fit_windows
 from decausal.tagging.trainer import TaggingTrainer
@@ -122,6 +124,8 @@ def train(
         "parameters": describe_parameters(model),
         "layers": describe_layers(model, tagging.unmask),
         "is_unmasked": bool(unmasked_layers(model)),
+        "unmasked_layers": unmasked_layers(model),
+        "num_layers": num_decoder_layers(text_config(transformers_model(model))),
         "num_dropped_layers": num_dropped_layers(model),
     }
     say(f"{type(model).__name__}: {facts['parameters']}")
@@ -155,7 +159,8 @@ def _describe_use(report: ReadReport, split: Split) -> str:
 
 def _finish(trainer: TaggingTrainer, splits: dict[str, Split], started: float, facts: dict[str, Any]) -> dict[str, Any]:
     """Score every split but the training data; save and return all that is known of the run."""
-    scores = {name: trainer.score(split) for name, split in splits.items() if name != "train"}
+    tags = {name: trainer.tag(split) for name, split in splits.items() if name != "train"}
+    scores = {name: score(splits[name].sentences["tags"], found) for name, found in tags.items()}
     results = {
         "scores": {name: value.to_dict() for name, value in scores.items()},
         **facts,
@@ -170,6 +175,8 @@ def _finish(trainer: TaggingTrainer, splits: dict[str, Split], started: float, f
     if trainer.is_world_process_zero():
         output = Path(str(trainer.args.output_dir))
         with writing(output):
+            for name, found in tags.items():
+                save_predictions(splits[name].sentences, found, output / PREDICTIONS.format(split=name))
             save_results(results, output)
         for name, value in scores.items():
             say(f"{name}: {describe(value)}")

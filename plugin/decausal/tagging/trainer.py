@@ -12,7 +12,7 @@ from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from decausal.tagging.align import IGNORE_INDEX, merge_predictions, read_column
 from decausal.tagging.exact import ExactTrainer
-from decausal.tagging.metrics import Scores, score
+from decausal.tagging.metrics import score
 from decausal.tagging.packing import PackingCollator
 from decausal.tagging.sampler import add_blank
 from decausal.tagging.splits import Split
@@ -53,7 +53,7 @@ class TokenMeanTrainer(Trainer):
 
 
 class TaggingTrainer(TokenMeanTrainer, ExactTrainer):
-    """Trains a tagger, and scores the sentences of a split.
+    """Trains a tagger, and tags the sentences of a split.
 
     Args:
         args: those of the training.
@@ -103,10 +103,6 @@ class TaggingTrainer(TokenMeanTrainer, ExactTrainer):
         finally:
             self.compute_metrics = compute_metrics
         return self._words(split, predictions)
-
-    def score(self, split: Split) -> Scores:
-        """The scores on a split."""
-        return score(split.sentences["tags"], self.tag(split))
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """As in `Trainer`; refuses a step in which nothing is labelled.
