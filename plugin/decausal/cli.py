@@ -173,6 +173,57 @@ def _to_children(number: int) -> None:
         child.send_signal(number)
 
 
+@app.command(context_settings=_ANY)
+def sweep(
+    context: typer.Context,
+    recipe: Path,
+    patterns: Annotated[
+        str,
+        typer.Option(help='Patterns with blanks between them, "groups:4", "single", "prefixes" or "suffixes".'),
+    ] = "groups:4",
+    seeds: Annotated[str | None, typer.Option(help='Such as "120,121,122"; by default the one of the recipe.')] = None,
+    axis: Annotated[
+        list[str] | None, typer.Option(help='A further field and its values: "learning_rate=1e-4,5e-4".')
+    ] = None,
+    sampler: Annotated[Literal["grid", "tpe"], typer.Option(help="Run everything, or what TPE chooses.")] = "grid",
+    trials: Annotated[int | None, typer.Option(min=1, help="With tpe: how many runs.")] = None,
+    prune: Annotated[
+        Literal["none", "median", "hyperband"], typer.Option(help="Stop runs early whose validation F1 lies behind.")
+    ] = "none",
+    storage: Annotated[
+        str | None, typer.Option(help="Where the study is: postgresql://..., by default a file in output_dir.")
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Its name; by default that of output_dir.")] = None,
+    launch: _Launch = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry_failed", "--retry-failed", help="Run those again that failed.")
+    ] = False,
+    heartbeat_seconds: Annotated[
+        int,
+        typer.Option(
+            "--heartbeat_seconds",
+            "--heartbeat-seconds",
+            min=1,
+            help="Between signs of life of a worker; after six missed ones its run is taken up by others.",
+        ),
+    ] = 10,
+) -> None:
+    """Run a recipe with many patterns and seeds; the same command goes on, or joins in from another machine.
+
+    Every run is an ordinary launch of the recipe, into a directory of its own below output_dir. The exit status is 1
+    where one failed.
+    """
+    _quiet()
+    from decausal.sweep.sweep import run_sweep
+
+    is_whole = run_sweep(
+        [str(recipe), *context.args], patterns=patterns, seeds=seeds, axes=axis or [], sampler=sampler,
+        num_trials=trials, pruner=prune, storage=storage, name=study, launch=launch, retry_failed=retry_failed,
+        heartbeat_seconds=heartbeat_seconds,
+    )  # fmt: skip
+    raise typer.Exit(0 if is_whole else 1)
+
+
 @app.command()
 def audit(
     model: Annotated[str, typer.Argument(help="Model name, or a directory: a model's, or what a run saved.")],

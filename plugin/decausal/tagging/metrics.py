@@ -91,9 +91,7 @@ def score(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> 
     )
 
 
-def count_entities(
-    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
-) -> list[tuple[int, int, int]]:
+def count_entities(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> list[tuple[int, int, int]]:
     """What each sentence adds to the strict scores: its entities that are right, predicted, and in gold.
 
     Precision, recall and F1 of any choice of sentences follow from the sums.

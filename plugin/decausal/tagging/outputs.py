@@ -140,18 +140,23 @@ def depends_on(
     Left out is what may change when a run goes on: how long it trains, how processes share the windows of a step, where
     it is saved, and what it is scored on.
     """
-    data = hashlib.sha256()
-    for batch in sentences.select_columns(["tokens", "tags"]).iter(batch_size=1000):
-        data.update(json.dumps(batch).encode())
     facts = {
         "num_hidden_layers": tagging.num_hidden_layers,  # first: it decides which layers a pattern means
         "layers": list(layers),
         **{name: value for name, value in asdict(tagging).items() if name not in _MAY_CHANGE},
         **asdict(model_config),
         **depends_on_training(training),
-        "training data (SHA-256)": data.hexdigest(),
+        "training data (SHA-256)": hash_sentences(sentences),
     }
     return as_json(facts)
+
+
+def hash_sentences(sentences: datasets.Dataset) -> str:
+    """SHA-256 of the columns `tokens` and `tags`."""
+    data = hashlib.sha256()
+    for batch in sentences.select_columns(["tokens", "tags"]).iter(batch_size=1000):
+        data.update(json.dumps(batch).encode())
+    return data.hexdigest()
 
 
 def depends_on_training(training: TrainingArguments) -> dict[str, Any]:

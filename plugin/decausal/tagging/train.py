@@ -21,6 +21,7 @@ from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, Tag
 from decausal.tagging.begin import CheckFirst
 from decausal.tagging.early_exit import keep_first_layers
 from decausal.tagging.interrupt import StopOnSignal, ValidationStopped
+from decausal.tagging.metrics import score
 from decausal.tagging.model import (
     build_model,
     describe_layers,
@@ -30,7 +31,6 @@ from decausal.tagging.model import (
     read_config,
 )
 from decausal.tagging.outputs import check_resumed, checkpoint_to_resume, depends_on, writing
-from decausal.tagging.metrics import score
 from decausal.tagging.packing import PackingCollator, check_packable
 from decausal.tagging.processes import check_launch, name_rank, say
 from decausal.tagging.reading.corpus import ReadReport

@@ -1,0 +1,122 @@
+"""A sweep as its command line says it, checked before its first run."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from decausal._layers import num_decoder_layers
+from decausal._pattern import LayerPattern
+from decausal.sweep.run import Runner
+from decausal.sweep.space import Space, name_setting, parse_axes, parse_patterns, parse_seeds
+from decausal.tagging.arguments import parse_recipe
+from decausal.tagging.early_exit import keep_first_layers
+from decausal.tagging.model import read_config
+from decausal.tagging.outputs import as_json, depends_on, hash_sentences, writing
+from decausal.tagging.splits import Corpus
+
+STUDY_FILE, COMMON_FILE = "study.db", "sweep.json"
+_LENGTH_OF_TRAINING = (
+    "num_train_epochs",
+    "max_steps",
+    "warmup_steps",
+    "eval_strategy",
+    "eval_steps",
+    "load_best_model_at_end",
+    "metric_for_best_model",
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep is going to try.
+
+    Attributes:
+        space: the settings.
+        runner: runs one.
+        common: what all runs have in common, and what may not change when the sweep goes on.
+    """
+
+    space: Space
+    runner: Runner
+    common: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, arguments: Sequence[str], patterns: str, seeds: str | None, axes: Sequence[str], launch: Path | None = None
+    ) -> "Plan":
+        """Reads recipe and data, and tries every setting as far as that takes no model.
+
+        Args:
+            arguments: `RECIPE.yaml --field value ...`.
+            patterns: as `parse_patterns` reads them.
+            seeds: as `parse_seeds` reads them; by default the recipe's.
+            axes: as `parse_axes` reads them.
+            launch: a file of `accelerate config`.
+
+        Raises:
+            ValueError: a field, pattern, seed or axis does not fit, or there is no validation data to choose by.
+            DataError: the data cannot be read.
+        """
+        tagging, model_config, training = parse_recipe(arguments)
+        config = keep_first_layers(read_config(model_config), tagging.num_hidden_layers)
+        depth = num_decoder_layers(config.get_text_config(decoder=True)) or 0
+        space = Space(parse_patterns(patterns, depth), parse_seeds(seeds or str(training.seed)), parse_axes(axes))
+        directory = Path(str(training.output_dir))
+        runner = Runner(Path(arguments[0]), tuple(arguments[1:]), launch, directory)
+        for setting in space.settings():
+            if setting["seed"] == space.seeds[0]:
+                _check_setting(runner, setting)
+        corpus = Corpus.read(tagging)
+        if "validation" not in corpus.sentences:
+            raise ValueError(
+                "a sweep chooses by the validation F1, and this recipe has no validation data: give validation_file."
+            )
+        common = {
+            **depends_on(tagging, model_config, training, (), corpus.sentences["train"]),
+            **{name: getattr(training, name) for name in _LENGTH_OF_TRAINING},
+            **{f"{name} data (SHA-256)": hash_sentences(found) for name, found in corpus.sentences.items()},
+            "groups of layers": space.num_groups,
+            "patterns": None if space.num_groups else space.patterns,
+            "axes": space.axes,
+        }
+        for name in ("layers", "seed", *space.axes):
+            common.pop(name, None)
+        return cls(space, runner, as_json(common))
+
+    def check(self, study: optuna.Study) -> None:
+        """Holds what the runs have in common against those that study and directory hold already.
+
+        Raises:
+            ValueError: the two differ.
+        """
+        path = self.runner.directory / COMMON_FILE
+        self._compare(study.user_attrs.get("common"), f"study={study.study_name!r}", "--study")
+        self._compare(json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None, path, "--output_dir")
+        study.set_user_attr("common", self.common)
+        with writing(path.parent):
+            fresh = path.with_suffix(f".{os.getpid()}")  # other workers read it meanwhile
+            fresh.write_text(json.dumps(self.common, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            fresh.replace(path)
+
+    def _compare(self, saved: dict[str, Any] | None, place: object, flag: str) -> None:
+        for name in {**(saved or self.common), **self.common}:
+            if saved is not None and saved.get(name) != self.common.get(name):
+                raise ValueError(
+                    f"{place}: its runs have {name}={saved.get(name)}, and these would have {self.common.get(name)}, "
+                    f"so that they could not be compared: give another {flag}, or the recipe that they have."
+                )
+
+
+def _check_setting(runner: Runner, setting: dict[str, Any]) -> None:
+    flags = [text for name, value in setting.items() for text in (f"--{name}", str(value))]
+    try:
+        tagging, model_config, _ = parse_recipe([str(runner.recipe), *runner.overrides, *flags])
+        config = keep_first_layers(read_config(model_config), tagging.num_hidden_layers)
+        LayerPattern.parse(tagging.unmask).layers(num_decoder_layers(config.get_text_config(decoder=True)) or 0)
+    except ValueError as error:
+        raise ValueError(f"{name_setting(setting)}: {error}") from error

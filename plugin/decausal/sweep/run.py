@@ -1,0 +1,161 @@
+"""One trial: the ordinary launch of a recipe, watched until it ends."""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from decausal.sweep.outcome import Outcome, Setting, curve_of
+from decausal.sweep.space import name_setting
+from decausal.tagging.results import RESULTS
+
+_POLL_SECONDS = 0.5
+_LINES_OF_A_FAILURE = 5
+
+Evaluations = list[dict[str, float]]
+
+
+class RunFailedError(RuntimeError):
+    """A run ended with an error."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs a recipe with other fields.
+
+    Attributes:
+        recipe: the YAML.
+        overrides: `--field value ...` for every run.
+        launch: a file of `accelerate config`, or None.
+        directory: where every run gets a directory `trials/SETTING` and a file `logs/SETTING.log`.
+    """
+
+    recipe: Path
+    overrides: tuple[str, ...]
+    launch: Path | None
+    directory: Path
+
+    def output_of(self, setting: Setting) -> Path:
+        """The output directory of a run."""
+        return self.directory / "trials" / name_setting(setting)
+
+    def log_of(self, setting: Setting) -> Path:
+        """What a run has printed."""
+        return self.directory / "logs" / f"{name_setting(setting)}.log"
+
+    def run(self, setting: Setting, watch: Callable[[Evaluations], None] = lambda _: None) -> Outcome:
+        """Run a setting, go on with it where it was stopped, or read it where it is finished.
+
+        Whoever else runs the same setting in the same directory is waited for. Checkpoints of a finished run are
+        deleted; its tagger, scores and predictions stay.
+
+        Args:
+            setting: the fields in which the run differs.
+            watch: is given the evaluations so far, now and then; what it raises stops the run, which then saves a
+                checkpoint.
+
+        Raises:
+            RunFailedError: the run ended with an error, which it holds.
+        """
+        output = self.output_of(setting)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        self.log_of(setting).parent.mkdir(parents=True, exist_ok=True)
+        with _alone(Path(f"{output}.lock"), lambda: watch([])) as lock:
+            if not (output / RESULTS).is_file():
+                self._launch(setting, lock, watch)
+            outcome = Outcome.read(output, setting)
+        self.drop_checkpoints(setting)
+        return outcome
+
+    def drop_checkpoints(self, setting: Setting) -> None:
+        """Delete those of a run that will not go on."""
+        for checkpoint in self.output_of(setting).glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+            shutil.rmtree(checkpoint, ignore_errors=True)
+
+    def command(self, setting: Setting) -> list[str]:
+        """What is run, as `decausal train`."""
+        launch = ["--launch", str(self.launch)] if self.launch else []
+        quiet = ["--disable_tqdm", "true"]  # bars are nothing for a file
+        fields = {**setting, "output_dir": self.output_of(setting), "resume_from_checkpoint": "auto"}
+        flags = [text for name, value in fields.items() for text in (f"--{name}", str(value))]
+        return [sys.executable, "-m", "decausal", "train", str(self.recipe), *launch, *quiet, *self.overrides, *flags]
+
+    def _launch(self, setting: Setting, lock: int, watch: Callable[[Evaluations], None]) -> None:
+        path = self.log_of(setting)
+        with path.open("ab") as log:
+            # The lock is the run's too: where only this process is killed, nobody starts the same run beside it.
+            # A session of its own: Ctrl-C comes here alone, and is passed on as a wish to save and stop.
+            process = subprocess.Popen(
+                self.command(setting), stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+                pass_fds=[lock],
+            )  # fmt: skip
+            try:
+                while (status := _poll(process)) is None:
+                    watch(_evaluations(self.output_of(setting)))
+            except BaseException:
+                _stop(process)
+                raise
+        if status != 0 or not (self.output_of(setting) / RESULTS).is_file():
+            raise RunFailedError(_describe_failure(path, status))
+
+
+def _poll(process: "subprocess.Popen[bytes]") -> int | None:
+    try:
+        return process.wait(_POLL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait()
+    except BaseException:  # asked once more
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+
+
+@contextmanager
+def _alone(path: Path, waiting: Callable[[], None]) -> Iterator[int]:
+    """Holds a lock, as a file descriptor that child processes may share; calls `waiting` while another holds it."""
+    with path.open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                waiting()
+                time.sleep(_POLL_SECONDS)
+        yield file.fileno()
+
+
+def _evaluations(output: Path) -> Evaluations:
+    """The evaluations that the newest whole checkpoint knows of."""
+    found: Evaluations = []
+    for path in output.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}"):
+        try:
+            curve = curve_of(json.loads(path.read_text(encoding="utf-8"))["log_history"])
+        except (OSError, ValueError):  # being written, or just deleted
+            continue
+        found = max(found, curve, key=len)
+    return found
+
+
+def _describe_failure(log: Path, status: int) -> str:
+    """The last lines that a run printed, from its error on."""
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()]
+    errors = [line for line in lines if line.startswith("error: ")]
+    told = errors[-1:] or lines[-_LINES_OF_A_FAILURE:] or ["it printed nothing"]
+    return f"exit status {status}: " + "\n".join(told)

@@ -1,0 +1,88 @@
+"""Real runs of a small model, each a launch of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from decausal.sweep.outcome import Outcome
+from decausal.sweep.run import RunFailedError, Runner
+
+SETTING = {"unmask": "0011", "seed": 7}
+WORKER = """
+import sys
+from pathlib import Path
+from decausal.sweep.run import Runner
+Runner(Path(sys.argv[1]), (), None, Path(sys.argv[2])).run({"unmask": "0011", "seed": 7})
+"""
+
+
+@pytest.fixture
+def runner(recipe, tmp_path) -> Runner:
+    return Runner(Path(recipe(num_train_epochs=2)), (), None, tmp_path / "sweep")
+
+
+def wait_for(condition, seconds=90):
+    """What `condition` returns as soon as that is true."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+    return found
+
+
+def test_a_run_is_known_by_its_scores_counts_and_curve(runner):
+    seen = []
+    found = runner.run(SETTING, seen.append)
+    results = json.loads((runner.output_of(SETTING) / "results.json").read_text())
+    assert (found.setting, found.layers, found.num_layers) == (SETTING, (2, 3), 4)
+    assert found.scores == results["scores"]
+    right, told, gold = map(sum, zip(*found.counts["test"], strict=True))
+    assert 200 * right / (told + gold) == pytest.approx(found.scores["test"]["f1"])
+    assert [point["epoch"] for point in found.curve] == [1.0, 2.0]
+    assert results["seed"] == 7
+    assert not list(runner.output_of(SETTING).glob("checkpoint-*"))
+    assert Outcome.of(json.loads(json.dumps(found.to_dict()))) == found
+    # A finished run is read, not run: nothing could run now.
+    assert Runner(Path("no such recipe"), (), None, runner.directory).run(SETTING) == found
+
+
+def test_a_run_that_fails_says_why_and_leaves_its_log(runner):
+    failing = Runner(runner.recipe, ("--lora_target_modules", "score"), None, runner.directory)
+    with pytest.raises(RunFailedError, match=r"exit status 1: error: lora_target_modules=.* names the head"):
+        failing.run(SETTING)
+    assert "names the head" in failing.log_of(SETTING).read_text()
+
+
+def test_an_interrupted_run_saves_and_goes_on(recipe, tmp_path):
+    runner = Runner(Path(recipe(num_train_epochs=60)), (), None, tmp_path / "sweep")
+
+    def interrupt(evaluations):
+        if evaluations:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(SETTING, interrupt)
+    assert list(runner.output_of(SETTING).glob("checkpoint-*"))
+    assert not (runner.output_of(SETTING) / "results.json").exists()
+    shorter = Runner(runner.recipe, ("--num_train_epochs", "61"), None, runner.directory)
+    assert shorter.run(SETTING).curve[-1]["epoch"] == 61.0
+    assert "going on from" in runner.log_of(SETTING).read_text()
+
+
+def test_where_only_the_worker_is_killed_its_run_is_waited_for_and_not_run_twice(runner):
+    arguments = [sys.executable, "-c", WORKER, str(runner.recipe), str(runner.directory)]
+    worker = subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    wait_for(lambda: runner.log_of(SETTING).exists() and "audit" in runner.log_of(SETTING).read_text())
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    waits = []
+    found = runner.run(SETTING, waits.append)
+    assert waits[0] == []
+    assert len(found.curve) == 2
+    assert runner.log_of(SETTING).read_text().count("parameters trained") == 1

@@ -1,0 +1,93 @@
+"""Several real workers on one database, one of them killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import psutil
+import pytest
+
+from decausal.sweep.space import name_setting
+from decausal.sweep.study import SETTING, kind_of, open_study, outcomes_of, trials_of
+
+pgserver = pytest.importorskip("pgserver", reason="needs PostgreSQL, which the package pgserver brings")
+
+
+@pytest.fixture
+def postgresql(tmp_path_factory):
+    """The URL of a database of a server of its own."""
+    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture
+def start_worker(recipe, tmp_path, postgresql):
+    """Starts `decausal sweep` of four settings, as on a machine of its own: in a directory that no other has."""
+    path = recipe(num_train_epochs=4)
+    workers = []
+
+    def start(name):
+        log = (tmp_path / f"{name}.log").open("w")
+        command = [
+            sys.executable, "-m", "decausal", "sweep", path, "--patterns", "groups:2", "--seeds", "7",
+            "--storage", postgresql, "--study", "small", "--heartbeat_seconds", "1",
+            "--output_dir", str(tmp_path / name),
+        ]  # fmt: skip
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        worker = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        workers.append(worker)
+        return worker
+
+    yield start
+    for worker in workers:
+        kill_all_of(worker)
+
+
+def kill_all_of(worker):
+    """SIGKILL for a process and all that it has started: the machine is gone."""
+    if worker.poll() is None:
+        for process in [*psutil.Process(worker.pid).children(recursive=True), worker]:
+            process.send_signal(signal.SIGKILL)
+        worker.wait()
+
+
+def wait_for(condition, seconds=120):
+    """What `condition` returns as soon as that is true."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.2)
+    return found
+
+
+def test_the_run_of_a_killed_worker_is_taken_up_by_the_others_and_nothing_is_lost_or_counted_twice(
+    start_worker, postgresql, tmp_path
+):
+    doomed = start_worker("doomed")
+    study = wait_for(lambda: study_with_a_run(postgresql))
+    [lost] = [trial for trial in trials_of(study) if kind_of(trial) == "running"]
+    others = [start_worker("one"), start_worker("other")]
+    wait_for(lambda: sum(kind_of(trial) == "running" for trial in trials_of(study)) == 3)
+    kill_all_of(doomed)
+    assert [worker.wait(timeout=300) for worker in others] == [0, 0]
+    kinds = Counter(kind_of(trial) for trial in trials_of(study))
+    assert (kinds["done"], kinds["died"], kinds["failed"], kinds["running"]) == (4, 1, 0, 0)
+    names = [name_setting(outcome.setting) for outcome in outcomes_of(study)]
+    assert sorted(names) == [f"unmask={bits},seed=7" for bits in ("00", "01", "10", "11")]
+    assert kind_of(study.trials[lost.number]) == "died"
+    assert name_setting(lost.user_attrs[SETTING]) in names
+    assert "unmask=11,seed=7: validation F1" in (tmp_path / "one.log").read_text()
+    assert "unmask=11,seed=7: validation F1" in (tmp_path / "other.log").read_text()
+
+
+def study_with_a_run(storage):
+    """The study, once a trial of it trains."""
+    try:
+        study = open_study(storage, "small", create=False)
+    except ValueError:
+        return None
+    return study if any("log" in trial.user_attrs for trial in trials_of(study)) else None
