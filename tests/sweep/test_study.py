@@ -117,6 +117,14 @@ def test_a_database_that_cannot_be_used_is_one_message(url, message, monkeypatch
         open_study(url, "ner")
 
 
+def test_no_message_tells_a_password(monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with pytest.raises(ValueError, match="cannot be used") as refusal:
+        open_study("postgresql+psycopg://me:secret@127.0.0.1:1/there", "ner")
+    assert "secret" not in str(refusal.value)
+    assert "me:***@127.0.0.1" in str(refusal.value)
+
+
 def test_no_failure_is_told_where_nothing_failed(study):
     Sweep(study, SPACE, Runs()).work()
     assert failures_of(study) == []

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -14,14 +15,18 @@ from decausal.sweep.space import name_setting
 from decausal.sweep.study import SETTING, kind_of, open_study, outcomes_of, trials_of
 
 pgserver = pytest.importorskip("pgserver", reason="needs PostgreSQL, which the package pgserver brings")
+# Optuna leaves its connections to the garbage collector, of which psycopg warns.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture
-def postgresql(tmp_path_factory):
+def postgresql():
     """The URL of a database of a server of its own."""
-    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
-    yield server.get_uri()
-    server.cleanup()
+    # Not below pytest's directories: root's server is another user's, who may not enter them.
+    with TemporaryDirectory() as directory:
+        server = pgserver.get_server(directory, cleanup_mode="stop")
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture

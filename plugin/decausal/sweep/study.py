@@ -13,6 +13,7 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from decausal.sweep.outcome import Outcome, Setting
@@ -59,7 +60,9 @@ def open_study(
             return optuna.load_study(study_name=name, storage=database)
         except KeyError:
             there = ", ".join(optuna.get_all_study_names(database)) or "none"
-            raise ValueError(f"study={name!r}: {storage} has no such study; it has {there}.") from None
+            raise ValueError(
+                f"study={name!r}: {_without_password(storage)} has no such study; it has {there}."
+            ) from None
     for _ in range(_TRIES):
         try:
             return optuna.create_study(
@@ -84,12 +87,21 @@ def _open_storage(url: str, heartbeat_seconds: int) -> RDBStorage:
                     grace_period=_HEARTBEATS_MISSED * heartbeat_seconds,
                 )
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
-            raise ValueError(f"storage={url!r}: {str(error).splitlines()[0]}") from error
+            raise ValueError(f"storage={_without_password(url)}: {str(error).splitlines()[0]}") from error
         except SQLAlchemyError as error:  # two workers may be making the tables at once
             if attempt == _TRIES - 1:
-                raise ValueError(f"storage={url!r} cannot be used: {str(error).splitlines()[0]}") from error
+                raise ValueError(
+                    f"storage={_without_password(url)} cannot be used: {str(error).splitlines()[0]}"
+                ) from error
             time.sleep(1)
     raise AssertionError
+
+
+def _without_password(url: str) -> str:
+    try:
+        return make_url(url).render_as_string()
+    except ArgumentError:
+        return repr(url)
 
 
 def name_worker() -> str:
