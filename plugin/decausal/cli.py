@@ -216,12 +216,46 @@ def sweep(
     _quiet()
     from decausal.sweep.sweep import run_sweep
 
-    is_whole = run_sweep(
-        [str(recipe), *context.args], patterns=patterns, seeds=seeds, axes=axis or [], sampler=sampler,
-        num_trials=trials, pruner=prune, storage=storage, name=study, launch=launch, retry_failed=retry_failed,
-        heartbeat_seconds=heartbeat_seconds,
-    )  # fmt: skip
+    try:
+        is_whole = run_sweep(
+            [str(recipe), *context.args],
+            patterns=patterns,
+            seeds=seeds,
+            axes=axis or [],
+            sampler=sampler,
+            num_trials=trials,
+            pruner=prune,
+            storage=storage,
+            name=study,
+            launch=launch,
+            retry_failed=retry_failed,
+            heartbeat_seconds=heartbeat_seconds,
+        )
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on", err=True)
+        raise typer.Exit(130) from None
     raise typer.Exit(0 if is_whole else 1)
+
+
+@app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(help="The output_dir of a sweep.")],
+    storage: Annotated[str | None, typer.Option(help="As in the sweep, if it had one.")] = None,
+    study: Annotated[str | None, typer.Option(help="As in the sweep, if it had one.")] = None,
+) -> None:
+    """Write what a sweep has found: a page, report.html, and its tables as CSV and LaTeX, into a folder report."""
+    _quiet()
+    from decausal.sweep.prepare import STUDY_FILE
+    from decausal.sweep.report import write_report
+    from decausal.sweep.study import failures_of, open_study, outcomes_of
+
+    if storage is None and not (directory / STUDY_FILE).is_file():
+        raise ValueError(f"{directory} holds no {STUDY_FILE}: give the output_dir of a sweep, or its --storage.")
+    found = open_study(storage or f"sqlite:///{directory / STUDY_FILE}", study or directory.name, create=False)
+    outcomes = outcomes_of(found)
+    if not outcomes:
+        raise ValueError(f"study={found.study_name!r}: no run of it has ended yet.")
+    typer.echo(write_report(found.study_name, outcomes, failures_of(found), directory / "report"))
 
 
 @app.command()

@@ -99,6 +99,7 @@ class Plan:
         self._compare(json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None, path, "--output_dir")
         study.set_user_attr("common", self.common)
         with writing(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
             fresh = path.with_suffix(f".{os.getpid()}")  # other workers read it meanwhile
             fresh.write_text(json.dumps(self.common, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             fresh.replace(path)
