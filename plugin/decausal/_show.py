@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from decausal._audit import AuditReport
     from decausal.tagging.bench import Bench
     from decausal.tagging.comparison import Table as BenchTable
+    from decausal.tagging.dependencies import Arcs, Dependencies
     from decausal.tagging.metrics import Scores
     from decausal.tagging.plan.plan import Plan
     from decausal.tagging.predict import TaggedSentence
@@ -52,6 +53,16 @@ def print_scores(scores: "Scores") -> None:
         ],
     )
     print(f"accuracy {scores.accuracy:.2f}")
+
+
+def print_dependencies(found: "Dependencies", parsed_by: str) -> None:
+    """A row for all tagged words and for those of each type, and below it what the heads are from."""
+    rows = {"all": found.total, **found.types}
+    _print_table(
+        ("", "tagged words", "arcs left", "arcs right", "right / all arcs"),
+        [(name, f"{arcs.words:,}", f"{arcs.left:,}", f"{arcs.right:,}", _share(arcs)) for name, arcs in rows.items()],
+    )
+    print(f"{found.sentences:,} sentences; heads: {parsed_by}")
 
 
 def print_plan(plan: "Plan") -> None:
@@ -146,6 +157,10 @@ def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else _UNLIMITED).print(table)
+
+
+def _share(arcs: "Arcs") -> str:
+    return "no arcs" if arcs.ratio is None else f"{arcs.ratio:.4f}"
 
 
 def _gib(size: int) -> str:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from decausal._show import check_columns, print_audit, print_bench, print_plan, print_scores, sentence_writer
+from decausal._show import (
+    check_columns,
+    print_audit,
+    print_bench,
+    print_dependencies,
+    print_plan,
+    print_scores,
+    sentence_writer,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,6 +43,14 @@ _FileFormat = Annotated[
     str | None,
     typer.Option(
         "--file_format", "--file-format", help='If not told by the look; "text" cuts running text into words.'
+    ),
+]
+_TagScheme = Annotated[
+    str | None,
+    typer.Option(
+        "--tag_scheme",
+        "--tag-scheme",
+        help="IOB1, IOB2, BIOES, BILOU, IO, bare-runs, bare-words or auto; by default as in training, else auto.",
     ),
 ]
 _BatchSize = Annotated[int, typer.Option("--batch_size", "--batch-size", min=1, help="Windows a forward pass.")]
@@ -293,14 +309,7 @@ def evaluate(
     columns: _Columns = None,
     separator: _Separator = None,
     file_format: _FileFormat = None,
-    tag_scheme: Annotated[
-        str | None,
-        typer.Option(
-            "--tag_scheme",
-            "--tag-scheme",
-            help="IOB1, IOB2, BIOES, BILOU, IO, bare-runs, bare-words or auto; by default as in training.",
-        ),
-    ] = None,
+    tag_scheme: _TagScheme = None,
     batch_size: _BatchSize = 32,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -323,6 +332,46 @@ def evaluate(
         typer.echo(json.dumps(scores.to_dict(), indent=1))
         return
     print_scores(scores)
+
+
+@app.command()
+def rdr(
+    source: Annotated[str, typer.Argument(metavar="FILE", help="Annotated sentences: a file, directory or glob.")],
+    columns: _Columns = None,
+    separator: _Separator = None,
+    file_format: _FileFormat = None,
+    tag_scheme: _TagScheme = None,
+    parser: Annotated[
+        str | None, typer.Option(help="The spaCy pipeline that finds the heads, by default en_core_web_lg.")
+    ] = None,
+    heads: Annotated[
+        int | None, typer.Option(help="The column of the heads in FILE, from 0 (6 in CoNLL-U), instead of a parser.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Count how many dependency arcs of tagged words lead to the right: the right-dependency ratio of a data set."""
+    _quiet()
+    from decausal.tagging import dependencies
+    from decausal.tagging.data import read_sentences
+    from decausal.tagging.reading.heads import read_heads
+
+    if parser is not None and heads is not None:
+        raise ValueError(f"--parser {parser} and --heads {heads}: the heads are found by a parser or read, choose one")
+    sentences, report = read_sentences(
+        source, columns=columns, separator=separator, file_format=file_format, tag_scheme=tag_scheme or "auto"
+    )
+    typer.echo(report, err=True)
+    if heads is not None:
+        parsed_by, found = f"column {heads}", read_heads(source, heads, file_format=file_format, separator=separator)
+    else:
+        pipeline = dependencies.load_parser(parser or dependencies.PARSER)
+        parsed_by = dependencies.describe_parser(pipeline)
+        found = dependencies.parse_heads(sentences["tokens"], pipeline)
+    counted = dependencies.count_arcs(sentences["tags"], found)
+    if as_json:
+        typer.echo(json.dumps({"source": report.source, "heads": parsed_by, **counted.to_dict()}, indent=1))
+        return
+    print_dependencies(counted, parsed_by)
 
 
 @app.command()
