@@ -146,7 +146,7 @@ def test_a_file_is_tagged_piece_by_piece(checkpoint, tmp_path, monkeypatch):
     path.write_text("a house now .\n\nthe then .\na b c\n")
     command = ["predict", str(checkpoint), str(path), "--output", "jsonl"]
     whole = CliRunner().invoke(app, command).stdout
-    monkeypatch.setattr("decausal.cli._SENTENCES_AT_ONCE", 1)
+    monkeypatch.setattr("decausal.cli.taggers._SENTENCES_AT_ONCE", 1)
     assert len(whole.splitlines()) == 4
     assert CliRunner().invoke(app, command).stdout == whole
 
@@ -247,12 +247,12 @@ def test_the_command_line_launches_a_run_with_a_launch_file(recipe, tmp_path):
     launch = tmp_path / "launch.yaml"
     launch.write_text("compute_environment: LOCAL_MACHINE\ndistributed_type: 'NO'\nnum_processes: 1\nuse_cpu: true\n")
     command = ["train", recipe(), "--launch", str(launch), "--unmask", "0011", "--max_steps", "1"]
-    subprocess.run([sys.executable, "-m", "decausal.cli", *command], check=True, timeout=240)
+    subprocess.run([sys.executable, "-m", "decausal", *command], check=True, timeout=240)
     assert json.loads((tmp_path / "run" / "results.json").read_text())["unmask"] == "0011"
 
 
 def test_the_command_line_ends_with_the_runs_one_message(recipe):
-    command = [sys.executable, "-W", "ignore", "-m", "decausal.cli", "train", recipe(), "--unmsak", "0011"]
+    command = [sys.executable, "-W", "ignore", "-m", "decausal", "train", recipe(), "--unmsak", "0011"]
     outcome = subprocess.run(command, timeout=240, check=False, capture_output=True, text=True)
     assert outcome.returncode == 1
     assert "did you mean 'unmask'?" in outcome.stderr
@@ -262,7 +262,7 @@ def test_the_command_line_ends_with_the_runs_one_message(recipe):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_line_waits_until_a_stopped_run_is_saved(recipe, tmp_path, number):
     fields = ["--num_train_epochs", "100", "--logging_steps", "1", "--eval_strategy", "no"]
-    command = [sys.executable, "-u", "-W", "ignore", "-m", "decausal.cli", "train", recipe(), *fields]
+    command = [sys.executable, "-u", "-W", "ignore", "-m", "decausal", "train", recipe(), *fields]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, start_new_session=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}, **pipes) as run:
         next(line for line in run.stdout if "'loss'" in line)
