@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# All sixteen patterns of four groups on four tasks: what ways of finding the best one are held against.
+#
+#   bash scripts/measure_patterns.sh OUTPUT_DIR MODEL SEEDS NAME [--field value ...]
+#   bash scripts/measure_patterns.sh outputs/patterns ../shared/models/stories260k 120,121,122 stories260k \
+#     --use_peft false --learning_rate 2e-3 --num_train_epochs 3
+#
+# Reads data from ../shared/data and writes benchmarks/results/patterns-NAME-TASK.json. Stopped, it goes on. WORKERS=2 runs
+# two at once, TASKS="ner events" some of the tasks only.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+output=${1:?give an output directory} model=${2:?a model} seeds=${3:?seeds} name=${4:?a name for the results}
+shift 4
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+shared=../shared/data
+data=$output/data
+mkdir -p "$data"
+
+# CoNLL-2000 has no validation data: its last 936 training sentences. LitBank has one file a book: 80, 10 and 10 books.
+if [ ! -e "$data/done" ]; then
+  awk -v RS= -v ORS='\n\n' -v to="$data/conll2000" '{ print > (to (NR <= 8000 ? ".train" : ".validation")) }' \
+    "$shared/conll2000/train.txt"
+  mkdir -p "$data"/litbank/{train,validation,test}
+  i=0
+  for book in "$shared"/litbank_events/*.tsv; do
+    split=$([ $i -lt 80 ] && echo train || { [ $i -lt 90 ] && echo validation || echo test; })
+    ln -sf "$(realpath "$book")" "$data/litbank/$split/"
+    i=$((i + 1))
+  done
+  touch "$data/done"
+fi
+
+files() { # train, validation, test
+  echo --train_file "$1" --validation_file "$2" --test_file "$3"
+}
+declare -A fields=(
+  [ner]="$(files $shared/conll2003/eng.{train,testa,testb})"
+  [chunking]="$(files "$data"/conll2000.{train,validation} $shared/conll2000/test.txt)"
+  [aspects]="$(files $shared/rest14_iob2/{train,valid,test}.txt)"
+  [events]="$(files "$data"/litbank/{train,validation,test})"
+)
+for task in ${TASKS:-ner chunking aspects events}; do
+  for _ in $(seq "${WORKERS:-2}"); do
+    # shellcheck disable=SC2086
+    decausal sweep "recipes/$task/smollm2-135m_lora.yaml" --patterns groups:4 --seeds "$seeds" \
+      --model_name_or_path "$model" ${fields[$task]} --max_train_samples 800 --max_eval_samples 800 --use_cpu true \
+      --bf16 false --output_dir "$output/$name-$task" "$@" &
+    sleep 20 # the first one reads the data and makes the study
+  done
+  wait
+  python scripts/save_sweep.py "$output/$name-$task" "benchmarks/results/patterns-$name-$task.json"
+done
