@@ -8,7 +8,8 @@ import json
 from pathlib import Path
 
 from decausal.sweep.prepare import STUDY_FILE
-from decausal.sweep.study import failures_of, open_study, outcomes_of
+from decausal.sweep.storage import open_study
+from decausal.sweep.trials import failures_of, outcomes_of
 from decausal.tagging.results import RESULTS, environment
 
 

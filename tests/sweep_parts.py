@@ -20,6 +20,7 @@ def outcome(setting: Setting, f1: float = 50.0) -> Outcome:
 class Runs:
     """Stands in for `Runner`: `f1` says what a setting comes to, and what it raises is raised."""
 
+    directory: Path
     f1: Callable[[Setting], float] = lambda setting: 50.0
     curves: Callable[[Setting], list[float]] = lambda setting: []
     begun: list[Setting] = field(default_factory=list)

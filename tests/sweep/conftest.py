@@ -1,8 +1,12 @@
+from collections.abc import Callable
+from functools import partial
+
 import optuna
 import pytest
 
-from decausal.sweep.study import open_study
+from decausal.sweep.storage import open_study
 from small_recipes import base_model, corpus, recipe, write_recipe
+from sweep_parts import Runs
 
 __all__ = ["base_model", "corpus", "recipe", "write_recipe"]
 
@@ -15,3 +19,9 @@ def storage(tmp_path) -> str:
 @pytest.fixture
 def study(storage) -> optuna.Study:
     return open_study(storage, "small", heartbeat_seconds=1)
+
+
+@pytest.fixture
+def make_runs(tmp_path) -> Callable[..., Runs]:
+    """Makes what stands in for runs, in the directory of the test."""
+    return partial(Runs, tmp_path)

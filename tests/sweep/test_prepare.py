@@ -8,7 +8,7 @@ import pytest
 from decausal._errors import DataError
 from decausal.sweep.prepare import Plan
 from decausal.sweep.space import name_setting
-from decausal.sweep.study import open_study
+from decausal.sweep.storage import open_study
 
 
 def plan(path, *overrides, patterns="groups:2", seeds=None, axes=()):

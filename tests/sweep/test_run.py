@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from decausal.sweep.outcome import Outcome
 from decausal.sweep.run import RunFailedError, Runner
+from waiting import wait_for
 
 SETTING = {"unmask": "0011", "seed": 7}
 WORKER = """
@@ -25,15 +25,6 @@ Runner(Path(sys.argv[1]), (), None, Path(sys.argv[2])).run({"unmask": "0011", "s
 @pytest.fixture
 def runner(recipe, tmp_path) -> Runner:
     return Runner(Path(recipe(num_train_epochs=2)), (), None, tmp_path / "sweep")
-
-
-def wait_for(condition, seconds=90):
-    """What `condition` returns as soon as that is true."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
-    return found
 
 
 def test_a_run_is_known_by_its_scores_counts_and_curve(runner):
@@ -60,7 +51,7 @@ def test_a_run_that_fails_says_why_and_leaves_its_log(runner):
 
 
 def test_an_interrupted_run_saves_and_goes_on(recipe, tmp_path):
-    runner = Runner(Path(recipe(num_train_epochs=60)), (), None, tmp_path / "sweep")
+    runner = Runner(Path(recipe(num_train_epochs=30)), (), None, tmp_path / "sweep")
 
     def interrupt(evaluations):
         if evaluations:
@@ -70,8 +61,8 @@ def test_an_interrupted_run_saves_and_goes_on(recipe, tmp_path):
         runner.run(SETTING, interrupt)
     assert list(runner.output_of(SETTING).glob("checkpoint-*"))
     assert not (runner.output_of(SETTING) / "results.json").exists()
-    shorter = Runner(runner.recipe, ("--num_train_epochs", "61"), None, runner.directory)
-    assert shorter.run(SETTING).curve[-1]["epoch"] == 61.0
+    shorter = Runner(runner.recipe, ("--num_train_epochs", "31"), None, runner.directory)
+    assert shorter.run(SETTING).curve[-1]["epoch"] == 31.0
     assert "going on from" in runner.log_of(SETTING).read_text()
 
 

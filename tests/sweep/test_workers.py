@@ -4,17 +4,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from tempfile import TemporaryDirectory
 
+import pgserver
 import psutil
 import pytest
 
 from decausal.sweep.space import name_setting
-from decausal.sweep.study import SETTING, kind_of, open_study, outcomes_of, trials_of
+from decausal.sweep.storage import open_study
+from decausal.sweep.trials import SETTING, kind_of, outcomes_of, trials_of
+from waiting import wait_for
 
-pgserver = pytest.importorskip("pgserver", reason="needs PostgreSQL, which the package pgserver brings")
 # Optuna leaves its connections to the garbage collector, of which psycopg warns.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -58,15 +59,6 @@ def kill_all_of(worker):
         for process in [*psutil.Process(worker.pid).children(recursive=True), worker]:
             process.send_signal(signal.SIGKILL)
         worker.wait()
-
-
-def wait_for(condition, seconds=120):
-    """What `condition` returns as soon as that is true."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.2)
-    return found
 
 
 def test_the_run_of_a_killed_worker_is_taken_up_by_the_others_and_nothing_is_lost_or_counted_twice(

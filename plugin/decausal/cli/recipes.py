@@ -96,5 +96,8 @@ def bench(
 def _to_children(number: int) -> None:
     import psutil
 
-    for child in psutil.Process().children():
+    children = psutil.Process().children()
+    if not children:  # nothing was launched yet
+        raise SystemExit(128 + number)
+    for child in children:
         child.send_signal(number)

@@ -83,7 +83,8 @@ def report(
     quiet()
     from decausal.sweep.prepare import STUDY_FILE
     from decausal.sweep.report import write_report
-    from decausal.sweep.study import failures_of, open_study, outcomes_of
+    from decausal.sweep.storage import open_study
+    from decausal.sweep.trials import failures_of, outcomes_of
 
     if storage is None and not (directory / STUDY_FILE).is_file():
         raise ValueError(f"{directory} holds no {STUDY_FILE}: give the output_dir of a sweep, or its --storage.")

@@ -24,8 +24,8 @@ class Outcome:
         scores: for `validation` and, where there is one, `test`, what `Scores.to_dict` gives: F1 and the like, 0-100.
         counts: for the same, of every sentence the entities that are right, predicted, and in gold.
         curve: of every evaluation of the run `epoch` and `f1` on the validation data.
-        train_seconds: what training took, evaluations included.
-        seconds: what the whole run took.
+        train_seconds: what training took, evaluations included, since the run was last started.
+        seconds: what the whole run took, since then.
         machine: what it ran on.
     """
 

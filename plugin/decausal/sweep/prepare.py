@@ -13,6 +13,7 @@ from decausal._layers import num_decoder_layers
 from decausal._pattern import LayerPattern
 from decausal.sweep.run import Runner
 from decausal.sweep.space import Space, name_setting, parse_axes, parse_patterns, parse_seeds
+from decausal.sweep.storage import HEARTBEAT_SECONDS
 from decausal.tagging.arguments import parse_recipe
 from decausal.tagging.early_exit import keep_first_layers
 from decausal.tagging.model import read_config
@@ -20,15 +21,20 @@ from decausal.tagging.outputs import as_json, depends_on, hash_sentences, writin
 from decausal.tagging.splits import Corpus
 
 STUDY_FILE, COMMON_FILE = "study.db", "sweep.json"
-_LENGTH_OF_TRAINING = (
+_OF_TRAINING = (
     "num_train_epochs",
     "max_steps",
     "warmup_steps",
+    "lr_scheduler_kwargs",
+    "neftune_noise_alpha",
+    "optim_args",
+    "dataloader_drop_last",
     "eval_strategy",
     "eval_steps",
     "load_best_model_at_end",
     "metric_for_best_model",
 )
+"""What decides a score, beside what weights depend on when a run goes on."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,16 @@ class Plan:
 
     @classmethod
     def of(
-        cls, arguments: Sequence[str], patterns: str, seeds: str | None, axes: Sequence[str], launch: Path | None = None
+        cls,
+        arguments: Sequence[str],
+        patterns: str,
+        seeds: str | None = None,
+        axes: Sequence[str] = (),
+        launch: Path | None = None,
+        *,
+        draws: bool = False,
+        prunes: bool = False,
+        heartbeat_seconds: int = HEARTBEAT_SECONDS,
     ) -> "Plan":
         """Reads recipe and data, and tries every setting as far as that takes no model.
 
@@ -57,6 +72,9 @@ class Plan:
             seeds: as `parse_seeds` reads them; by default the recipe's.
             axes: as `parse_axes` reads them.
             launch: a file of `accelerate config`.
+            draws: whether a sampler chooses among the settings.
+            prunes: whether runs are stopped early.
+            heartbeat_seconds: between signs of life of all workers.
 
         Raises:
             ValueError: a field, pattern, seed or axis does not fit, or there is no validation data to choose by.
@@ -65,12 +83,22 @@ class Plan:
         tagging, model_config, training = parse_recipe(arguments)
         config = keep_first_layers(read_config(model_config), tagging.num_hidden_layers)
         depth = num_decoder_layers(config.get_text_config(decoder=True)) or 0
-        space = Space(parse_patterns(patterns, depth), parse_seeds(seeds or str(training.seed)), parse_axes(axes))
+        found = parse_seeds(str(training.seed) if seeds is None else seeds)
+        space = Space(parse_patterns(patterns, depth), found, parse_axes(axes), draws)
+        if draws and len(found) > 1:
+            raise ValueError(f"sampler=tpe with seeds={seeds}: it compares single runs; give one seed.")
+        if prunes and (training.eval_strategy != training.save_strategy or training.eval_strategy == "no"):
+            raise ValueError(
+                f"eval_strategy={training.eval_strategy}, save_strategy={training.save_strategy}: a run is "
+                f"stopped early by evaluations that its checkpoints tell of; give both the same, epoch or steps."
+            )
         directory = Path(str(training.output_dir))
         runner = Runner(Path(arguments[0]), tuple(arguments[1:]), launch, directory)
         for setting in space.settings():
             if setting["seed"] == space.seeds[0]:
                 _check_setting(runner, setting)
+        if len({name_setting(setting) for setting in space.settings()}) < len(space.settings()):
+            raise ValueError(f"axis={axes}: two values differ in / and _ only: their runs would have one directory.")
         corpus = Corpus.read(tagging)
         if "validation" not in corpus.sentences:
             raise ValueError(
@@ -78,11 +106,14 @@ class Plan:
             )
         common = {
             **depends_on(tagging, model_config, training, (), corpus.sentences["train"]),
-            **{name: getattr(training, name) for name in _LENGTH_OF_TRAINING},
+            **{name: getattr(training, name) for name in _OF_TRAINING},
+            "early_stopping_patience": tagging.early_stopping_patience,
             **{f"{name} data (SHA-256)": hash_sentences(found) for name, found in corpus.sentences.items()},
             "groups of layers": space.num_groups,
             "patterns": None if space.num_groups else space.patterns,
             "axes": space.axes,
+            "launch file": launch.read_text(encoding="utf-8") if launch else None,
+            "seconds between signs of life": heartbeat_seconds,
         }
         for name in ("layers", "seed", *space.axes):
             common.pop(name, None)

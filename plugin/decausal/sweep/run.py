@@ -2,17 +2,17 @@
 
 import fcntl
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -69,9 +69,8 @@ class Runner:
             RunFailedError: the run ended with an error, which it holds.
         """
         output = self.output_of(setting)
-        output.parent.mkdir(parents=True, exist_ok=True)
         self.log_of(setting).parent.mkdir(parents=True, exist_ok=True)
-        with _alone(Path(f"{output}.lock"), lambda: watch([])) as lock:
+        with holding(Path(f"{output}.lock"), lambda: watch([])) as lock:
             if not (output / RESULTS).is_file():
                 self._launch(setting, lock, watch)
             outcome = Outcome.read(output, setting)
@@ -81,13 +80,19 @@ class Runner:
     def drop_checkpoints(self, setting: Setting) -> None:
         """Delete those of a run that will not go on."""
         for checkpoint in self.output_of(setting).glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+            (checkpoint / TRAINER_STATE_NAME).unlink(missing_ok=True)  # first: what is half deleted is not whole
             shutil.rmtree(checkpoint, ignore_errors=True)
 
     def command(self, setting: Setting) -> list[str]:
         """What is run, as `decausal train`."""
         launch = ["--launch", str(self.launch)] if self.launch else []
         quiet = ["--disable_tqdm", "true"]  # bars are nothing for a file
-        fields = {**setting, "output_dir": self.output_of(setting), "resume_from_checkpoint": "auto"}
+        fields = {
+            **setting,
+            "output_dir": self.output_of(setting),
+            "resume_from_checkpoint": "auto",
+            "overwrite_output_dir": "true",  # what was killed before its first checkpoint is in nobody's way
+        }
         flags = [text for name, value in fields.items() for text in (f"--{name}", str(value))]
         return [sys.executable, "-m", "decausal", "train", str(self.recipe), *launch, *quiet, *self.overrides, *flags]
 
@@ -118,18 +123,22 @@ def _poll(process: "subprocess.Popen[bytes]") -> int | None:
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """Asks a run to save and stop; kills it, and all that it has started, where that is interrupted."""
+    started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGTERM)
     try:
         process.wait()
-    except BaseException:  # asked once more
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    except BaseException:
+        for child in [*started, process]:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
         raise
 
 
 @contextmanager
-def _alone(path: Path, waiting: Callable[[], None]) -> Iterator[int]:
+def holding(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[int]:
     """Holds a lock, as a file descriptor that child processes may share; calls `waiting` while another holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         while True:
             try:

@@ -16,10 +16,9 @@ from decausal._pattern import format_layers
 from decausal.sweep.outcome import Outcome, Setting
 from decausal.sweep.run import Evaluations
 from decausal.sweep.space import name_setting
-from decausal.sweep.study import ERROR, LOG, OUTCOME, SETTING, Failure, kind_of, trials_of
+from decausal.sweep.trials import ENDED, ERROR, LOG, OUTCOME, SETTING, Failure, kind_of, last_trials, trials_of
 
 _SECONDS_BETWEEN = 2.0
-_ENDED = ("done", "pruned", "failed")
 
 
 class Screen:
@@ -27,20 +26,21 @@ class Screen:
 
     Args:
         study: of the sweep.
-        total: how many trials there will be.
+        settings: those that this worker helps to run, or as many.
         console: where to.
     """
 
-    def __init__(self, study: optuna.Study, total: int, console: Console) -> None:
+    def __init__(self, study: optuna.Study, settings: Sequence[Setting], console: Console) -> None:
         self._study = study
+        self._total = len(settings)
         self._console = console
-        self._shown = {trial.number for trial in trials_of(study) if kind_of(trial) in _ENDED}
+        self._shown = {trial.number for trial in trials_of(study) if kind_of(trial) in ENDED}
         self._next = 0.0
         self._bar = Progress(
             TextColumn(study.study_name), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
             console=console, disable=not console.is_terminal,
         )  # fmt: skip
-        self._task = self._bar.add_task("", total=total)
+        self._task = self._bar.add_task("", total=self._total)
 
     def __enter__(self) -> "Screen":
         self._bar.start()
@@ -65,11 +65,15 @@ class Screen:
         self._next = time.monotonic() + _SECONDS_BETWEEN
         trials = trials_of(self._study)
         for trial in trials:
-            if kind_of(trial) in _ENDED and trial.number not in self._shown:
+            if kind_of(trial) in ENDED and trial.number not in self._shown:
                 self._shown.add(trial.number)
                 self._bar.console.print(describe_trial(trial), markup=False, highlight=False, soft_wrap=True)
-        ended = sum(kind_of(trial) in _ENDED for trial in trials)
-        self._bar.update(self._task, completed=ended, description=self._describe(trials, setting, evaluations))
+        trials = last_trials(self._study)
+        ended = sum(kind_of(trial) in ENDED for trial in trials)
+        total = max(self._total, ended)  # others may run further settings
+        self._bar.update(
+            self._task, completed=ended, total=total, description=self._describe(trials, setting, evaluations)
+        )
 
     def _describe(self, trials: Sequence[FrozenTrial], setting: Setting | None, evaluations: Evaluations) -> str:
         kinds = [kind_of(trial) for trial in trials]
@@ -81,8 +85,7 @@ class Screen:
             best = max(done, key=lambda trial: trial.value or 0.0)
             parts.append(f"best {best.value:.2f} ({name_setting(best.user_attrs[SETTING])})")
             seconds = mean(trial.user_attrs[OUTCOME]["seconds"] for trial in done)
-            total = int(self._bar.tasks[self._task].total or 0)
-            left = max(total - len([kind for kind in kinds if kind in _ENDED]), 0)
+            left = max(self._total - sum(kind in ENDED for kind in kinds), 0)
             remaining = timedelta(seconds=round(seconds * left / max(kinds.count("running"), 1)))
             parts.append(f"about {remaining} left")
         if setting is not None:

@@ -16,6 +16,10 @@ _TAKEN = {
     "seed": "--seeds",
     "output_dir": "--output_dir, one for all runs",
     "resume_from_checkpoint": "nothing: a sweep resumes by itself",
+    "overwrite_output_dir": "nothing: a sweep keeps its runs apart",
+    **dict.fromkeys(
+        ("train_file", "validation_file", "test_file", "dataset_name"), "the recipe: other data are another sweep"
+    ),
 }
 
 
@@ -27,11 +31,13 @@ class Space:
         patterns: as recipes write them.
         seeds: one run each.
         axes: further fields of the recipe with the values that they take, as a command line writes them.
+        draws: whether a sampler chooses among the settings.
     """
 
     patterns: tuple[str, ...]
     seeds: tuple[int, ...]
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    draws: bool = False
 
     def settings(self) -> list[Setting]:
         """All combinations; seeds outermost, so that every pattern is tried once before any is tried twice."""
@@ -44,9 +50,13 @@ class Space:
 
     @property
     def num_groups(self) -> int | None:
-        """How many groups of layers all patterns are made of; None where they are not all bits of one length."""
+        """How many groups of layers are parameters; None where the pattern is one.
+
+        They are where all patterns are bits of one length, unless a sampler could draw bits that are none of them.
+        """
         lengths = {len(text) if LayerPattern(text).is_bits else None for text in self.patterns}
-        return lengths.pop() if len(lengths) == 1 else None
+        number = lengths.pop() if len(lengths) == 1 else None
+        return None if number is None or (self.draws and len(self.patterns) < 2**number) else number
 
     def suggest(self, trial: Trial, seed: int) -> Setting:
         """The setting that a sampler draws for a seed, or that a trial was queued with.
@@ -153,4 +163,4 @@ def parse_axes(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
         if name in axes:
             raise ValueError(f"axis={text!r}: {name} has values already: {', '.join(axes[name])}; write them together.")
         axes[name] = found
-    return axes
+    return dict(sorted(axes.items()))

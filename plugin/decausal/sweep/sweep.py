@@ -1,169 +1,32 @@
 """`decausal sweep`: every setting run once, by as many workers as there are."""
 
+import os
 import signal
-import time
+import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from rich.console import Console
 
-from decausal.sweep.outcome import Setting
 from decausal.sweep.prepare import STUDY_FILE, Plan
-from decausal.sweep.run import Evaluations, RunFailedError, Runner
 from decausal.sweep.show import Screen, print_standing
-from decausal.sweep.space import Space
-from decausal.sweep.study import (
-    ERROR,
-    HEARTBEAT_SECONDS,
-    INTERRUPTED,
-    LOG,
-    OUTCOME,
-    SETTING,
-    SURPLUS,
-    WORKER,
-    Kind,
-    failures_of,
-    give_up_dead,
-    kind_of,
-    name_worker,
-    open_study,
-    outcomes_of,
-    queue,
-    trials_of,
-    twin_of,
-)
+from decausal.sweep.storage import HEARTBEAT_SECONDS, open_study, without_password
+from decausal.sweep.trials import failures_of, kind_of, last_trials, outcomes_of
+from decausal.sweep.worker import Worker
 
-_POLL_SECONDS = 2.0
-_MOST_DRAWS = 10
 SamplerName = Literal["grid", "tpe"]
 PrunerName = Literal["none", "median", "hyperband"]
 
-
-_PRUNERS: dict[PrunerName, type[optuna.pruners.BasePruner]] = {
+_PRUNERS: dict[PrunerName, Callable[[], optuna.pruners.BasePruner]] = {
     "none": optuna.pruners.NopPruner,
     "median": optuna.pruners.MedianPruner,
     "hyperband": optuna.pruners.HyperbandPruner,
 }
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A study with what is tried in it.
-
-    Attributes:
-        study: of Optuna.
-        space: the settings.
-        runner: runs one.
-        num_trials: how many settings a sampler draws; None where all are run.
-        notice: is called whenever something has changed, with what this worker runs.
-    """
-
-    study: optuna.Study
-    space: Space
-    runner: Runner
-    num_trials: int | None = None
-    notice: Callable[[Setting | None, Evaluations], None] = lambda setting, evaluations: None
-
-    def work(self, *, retry_failed: bool = False) -> None:
-        """Run trials until every setting is done, failed or pruned, whoever runs it.
-
-        Args:
-            retry_failed: run those again that failed before.
-        """
-        again = retry_failed
-        while True:
-            give_up_dead(self.study)
-            queue(self.study, self.space, self._wanted(), again=again)
-            again = False
-            if self._is_over():
-                return
-            if self._is_anything_to_run():
-                self._run_one()
-            else:
-                self.notice(None, [])
-                time.sleep(_POLL_SECONDS)
-
-    def _wanted(self) -> list[Setting]:
-        """What must be run: all settings, or those that were drawn."""
-        if self.num_trials is None:
-            return self.space.settings()
-        return [trial.user_attrs[SETTING] for trial in trials_of(self.study)]
-
-    def _is_over(self) -> bool:
-        kinds = [kind_of(trial) for trial in trials_of(self.study)]
-        return not {"running", "waiting"} & {*kinds} and not self._may_draw(kinds)
-
-    def _is_anything_to_run(self) -> bool:
-        kinds = [kind_of(trial) for trial in trials_of(self.study)]
-        return "waiting" in kinds or self._may_draw(kinds)
-
-    def _may_draw(self, kinds: list[Kind]) -> bool:
-        """Whether a sampler is to draw one more setting; those drawn before do not count, but not without end."""
-        if self.num_trials is None:
-            return False
-        wanted = min(self.num_trials, len(self.space.settings()))
-        begun = sum(kind in ("done", "pruned", "failed", "running") for kind in kinds)
-        return begun < wanted and len(kinds) < _MOST_DRAWS * wanted
-
-    def _run_one(self) -> None:
-        taken: list[int] = []
-
-        def objective(trial: optuna.Trial) -> float:
-            taken.append(trial.number)
-            return self._try(trial)
-
-        try:
-            self.study.optimize(objective, n_trials=1, catch=(RunFailedError,))
-        except ValueError:
-            # Taken for dead, by a pause of this machine, say, it may not tell what has become of its trial.
-            if not taken or kind_of(self.study.trials[taken[0]]) != "died":
-                raise
-
-    def _try(self, trial: optuna.Trial) -> float:
-        """One trial of Optuna: its validation F1."""
-        queued = trial.user_attrs.get(SETTING)
-        setting = self.space.suggest(trial, queued["seed"] if queued else self.space.seeds[0])
-        trial.set_user_attr(WORKER, name_worker())
-        trial.set_user_attr(SETTING, setting)
-        if (twin := twin_of(self.study, trial.number, setting)) is not None:
-            trial.set_user_attr(SURPLUS, True)
-            if twin.value is None:
-                raise optuna.TrialPruned
-            return twin.value
-        trial.set_user_attr(LOG, str(self.runner.log_of(setting)))
-
-        told = 0
-
-        def watch(evaluations: Evaluations) -> None:
-            nonlocal told
-            self.notice(setting, evaluations)
-            for evaluation in evaluations[told:]:
-                told += 1
-                trial.report(evaluation["f1"], told)
-                if trial.should_prune():
-                    raise optuna.TrialPruned
-
-        try:
-            outcome = self.runner.run(setting, watch)
-        except RunFailedError as error:
-            trial.set_user_attr(ERROR, str(error))
-            raise
-        except KeyboardInterrupt:
-            trial.set_user_attr(INTERRUPTED, True)
-            raise
-        except optuna.TrialPruned:
-            self.runner.drop_checkpoints(setting)
-            raise
-        for evaluation in outcome.curve[told:]:
-            told += 1
-            trial.report(evaluation["f1"], told)
-        trial.set_user_attr(OUTCOME, outcome.to_dict())
-        return float(outcome.scores["validation"]["f1"])
 
 
 def run_sweep(
@@ -196,59 +59,76 @@ def run_sweep(
         name: of the study; by default that of `output_dir`.
         launch: a file of `accelerate config`.
         retry_failed: run those again that failed before.
-        heartbeat_seconds: as in `open_study`.
+        heartbeat_seconds: as in `open_study`; the same for all workers.
         console: where progress is shown; by default the standard output.
 
     Returns:
         Whether no run failed.
 
     Raises:
-        ValueError: an argument does not fit, or the study or the directory holds other runs.
+        ValueError: an argument does not fit, the study or the directory holds other runs, or the database is lost.
         DataError: the data cannot be read.
+        KeyboardInterrupt: SIGINT or SIGTERM; the run that was interrupted has saved a checkpoint.
     """
     if (sampler == "tpe") != (num_trials is not None):
         raise ValueError(
             f"sampler={sampler}, trials={num_trials}: trials says how many runs tpe chooses, grid runs all."
         )
-    plan = Plan.of(arguments, patterns, seeds, axes, launch)
-    if sampler == "tpe" and len(plan.space.seeds) > 1:
-        raise ValueError(f"sampler=tpe with seeds={seeds}: it compares single runs; give one seed.")
+    plan = Plan.of(
+        arguments, patterns, seeds, axes, launch, draws=sampler == "tpe", prunes=pruner != "none",
+        heartbeat_seconds=heartbeat_seconds,
+    )  # fmt: skip
     directory = plan.runner.directory
     directory.mkdir(parents=True, exist_ok=True)
+    storage = storage or f"sqlite:///{directory / STUDY_FILE}"
     study = open_study(
-        storage or f"sqlite:///{directory / STUDY_FILE}",
+        storage,
         name or directory.name,
-        sampler=_sampler(sampler, plan.space),
+        sampler=_sampler(num_trials),
         pruner=_PRUNERS[pruner](),
         heartbeat_seconds=heartbeat_seconds,
     )
-    plan.check(study)
-    total = min(num_trials or len(plan.space.settings()), len(plan.space.settings()))
     console = console or Console()
-    with Screen(study, total, console) as screen, _stopping_on_sigterm():
-        Sweep(study, plan.space, plan.runner, num_trials, screen.notice).work(retry_failed=retry_failed)
-    failures = failures_of(study)
-    print_standing(outcomes_of(study), failures, console)
+    settings = plan.space.settings()
+    worker = Worker(study, plan.space, plan.runner, f"{socket.gethostname()}:{os.getpid()}", num_trials)
+    try:
+        plan.check(study)
+        with Screen(study, settings[: num_trials or None], console) as screen, _stopping(worker):
+            worker.notice = screen.notice
+            worker.work(retry_failed=retry_failed)
+        failures = failures_of(study)
+        print_standing(outcomes_of(study), failures, console)
+        pruned = sum(kind_of(trial) == "pruned" for trial in last_trials(study))
+    except StorageInternalError as error:
+        raise ValueError(f"storage={without_password(storage)} does not answer any more: {error}") from error
+    if pruned:
+        console.print(f"stopped early: {pruned}")
+    if worker.stopping:
+        raise KeyboardInterrupt
     return not failures
 
 
-def _sampler(name: SamplerName, space: Space) -> optuna.samplers.BaseSampler:
-    if name == "tpe":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.samplers.TPESampler(seed=space.seeds[0], constant_liar=True)
-    return optuna.samplers.RandomSampler()  # draws nothing: every setting is queued
+def _sampler(num_trials: int | None) -> optuna.samplers.BaseSampler:
+    if num_trials is None:
+        return optuna.samplers.RandomSampler()  # draws nothing: every setting is queued
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        # By default its first ten are random, which here would be most. No seed: two workers would draw the same.
+        return optuna.samplers.TPESampler(n_startup_trials=max(2, num_trials // 3), constant_liar=True)
 
 
 @contextmanager
-def _stopping_on_sigterm() -> Iterator[None]:
-    """SIGTERM stops as Ctrl-C does: the run saves a checkpoint, and its trial is taken up again."""
+def _stopping(worker: Worker) -> Iterator[None]:
+    """SIGINT and SIGTERM let the run save a checkpoint; a second SIGINT does not wait for that."""
 
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
+    def stop(number: int, _: Any) -> None:
+        if worker.stopping and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        worker.stopping = True
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -108,8 +108,8 @@ def count_entities(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[s
     _check(gold, predicted)
     found = (Entities([*map(list, tags)], IOB2).entities for tags in (gold, predicted))
     return [
-        (len({*map(_place, right)} & {*map(_place, told)}), len(told), len(right))
-        for right, told in zip(*found, strict=True)
+        (len({*map(_place, true)} & {*map(_place, pred)}), len(pred), len(true))
+        for true, pred in zip(*found, strict=True)
     ]
 
 

@@ -1,7 +1,9 @@
 """The output directory of a run: what may be replaced in it, resumed from it, and written to it."""
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -213,6 +215,29 @@ def check_recipe(checkpoint: Path, facts: dict[str, Any], hint: str = "") -> Non
                 f"{checkpoint} was trained with {name}={saved.get(name)}, but this run means {facts[name]}: resume "
                 f"with the recipe that the run began with{hint}, or begin a new run."
             )
+
+
+@contextmanager
+def holding(output: Path) -> Iterator[None]:
+    """Keeps an output directory, made if need be, from other runs as long as this process lives in it.
+
+    Raises:
+        CheckpointError: another run is at work there.
+    """
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(output, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise CheckpointError(
+            f"output_dir={output}: another run is at work there; wait for its end, or choose another --output_dir."
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def remove_run(output: Path) -> None:

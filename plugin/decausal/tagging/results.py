@@ -159,7 +159,9 @@ def save_results(results: dict[str, Any], directory: Path) -> None:
         **{key: results[key] for key in _SHOWN_ON_CARD},
     )
     (directory / CARD).write_text(card, encoding="utf-8")
-    (directory / RESULTS).write_text(text + "\n", encoding="utf-8")  # last: where it is, the run is complete
+    fresh = directory / f"{RESULTS}.new"
+    fresh.write_text(text + "\n", encoding="utf-8")
+    fresh.replace(directory / RESULTS)  # last, and at once: where it is, the run is complete
 
 
 def save_predictions(sentences: datasets.Dataset, tags: list[list[str]], path: Path) -> None:

@@ -3,6 +3,7 @@
 import sys
 import time
 import warnings
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from decausal.tagging.model import (
     num_dropped_layers,
     read_config,
 )
-from decausal.tagging.outputs import check_resumed, checkpoint_to_resume, depends_on, writing
+from decausal.tagging.outputs import check_resumed, checkpoint_to_resume, depends_on, holding, writing
 from decausal.tagging.packing import PackingCollator, check_packable
 from decausal.tagging.processes import check_launch, name_rank, say
 from decausal.tagging.reading.corpus import ReadReport
@@ -80,6 +81,18 @@ def train(
     checkpoint = checkpoint_to_resume(
         training, overwrite=tagging.overwrite_output_dir, model_name_or_path=model_config.model_name_or_path
     )
+    with holding(output) if training.process_index == 0 else nullcontext():
+        return _train(tagging, model_config, training, checkpoint, started)
+
+
+def _train(
+    tagging: TaggingArguments,
+    model_config: TaggingModelConfig,
+    training: TaggingTrainingArguments,
+    checkpoint: Path | None,
+    started: float,
+) -> dict[str, Any]:
+    output = Path(training.output_dir)
     set_seed(training.seed)
     # Layers that are not there, or a pattern that does not fit, are better known at once.
     config = keep_first_layers(read_config(model_config), tagging.num_hidden_layers)

@@ -1,27 +1,14 @@
-"""What becomes of trials whose workers live or die."""
+"""Which trials there are in a study, and where it is kept."""
 
 import time
 
 import optuna
 import pytest
-from optuna.storages._heartbeat import get_heartbeat_thread
 
 from decausal.sweep.space import Space
-from decausal.sweep.study import (
-    SETTING,
-    WORKER,
-    Failure,
-    failures_of,
-    give_up_dead,
-    kind_of,
-    open_study,
-    outcomes_of,
-    queue,
-    trials_of,
-    twin_of,
-)
-from decausal.sweep.sweep import Sweep
-from sweep_parts import Runs
+from decausal.sweep.storage import open_study
+from decausal.sweep.trials import SETTING, WORKER, Failure, failures_of, kind_of, queue, trials_of, twin_of
+from decausal.sweep.worker import Worker
 
 # Here trials are taken without Study.optimize, which is what gives signs of life.
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used:UserWarning")
@@ -37,49 +24,6 @@ def test_what_is_queued_is_not_queued_again(study):
     queue(study, SPACE, SPACE.settings())
     queue(study, SPACE, SPACE.settings())
     assert [trial.user_attrs[SETTING]["unmask"] for trial in trials_of(study)] == ["00", "01", "11"]
-
-
-def test_a_worker_without_signs_of_life_loses_its_trial(study):
-    queue(study, SPACE, SPACE.settings())
-    trial = study.ask()
-    with get_heartbeat_thread(trial._trial_id, study._storage):
-        time.sleep(0.1)
-    time.sleep(8)
-    give_up_dead(study)
-    assert kinds(study) == ["died", "waiting", "waiting"]
-
-
-def test_a_worker_that_works_keeps_its_trial(study):
-    queue(study, SPACE, SPACE.settings())
-    trial = study.ask()
-    with get_heartbeat_thread(trial._trial_id, study._storage):
-        time.sleep(8)
-        give_up_dead(study)
-    assert kinds(study) == ["running", "waiting", "waiting"]
-
-
-def test_a_worker_that_died_before_its_first_sign_of_life_loses_its_trial(study, monkeypatch):
-    queue(study, SPACE, SPACE.settings())
-    study.ask()
-    give_up_dead(study)
-    assert kinds(study)[0] == "running"
-    monkeypatch.setattr("decausal.sweep.study.HEARTBEAT_SECONDS", 0)
-    give_up_dead(study)
-    assert kinds(study)[0] == "died"
-
-
-def test_a_worker_that_was_taken_for_dead_does_not_count_its_trial_twice(study):
-    def slowly(setting):
-        give_up = study.get_trials(states=[optuna.trial.TrialState.RUNNING])[0]
-        study.tell(give_up.number, state=optuna.trial.TrialState.FAIL)
-        return 50.0
-
-    space = Space(("00",), (1,))
-    calls = []
-    runs = Runs(f1=lambda setting: slowly(setting) if not calls and not calls.append(1) else 50.0)
-    Sweep(study, space, runs).work()
-    assert kinds(study) == ["died", "done"]
-    assert len(outcomes_of(study)) == 1
 
 
 def test_the_earlier_of_two_trials_is_the_twin(study):
@@ -125,8 +69,8 @@ def test_no_message_tells_a_password(monkeypatch):
     assert "me:***@127.0.0.1" in str(refusal.value)
 
 
-def test_no_failure_is_told_where_nothing_failed(study):
-    Sweep(study, SPACE, Runs()).work()
+def test_no_failure_is_told_where_nothing_failed(study, make_runs):
+    Worker(study, SPACE, make_runs(), "here").work()
     assert failures_of(study) == []
 
 
