@@ -5,10 +5,11 @@ import optuna
 import pytest
 
 from decausal.sweep.storage import open_study
+from made_up_sweep import outcome, sweep
 from small_recipes import base_model, corpus, recipe, write_recipe
 from sweep_parts import Runs
 
-__all__ = ["base_model", "corpus", "recipe", "write_recipe"]
+__all__ = ["base_model", "corpus", "outcome", "recipe", "sweep", "write_recipe"]
 
 
 @pytest.fixture
