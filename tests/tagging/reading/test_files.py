@@ -49,6 +49,11 @@ def test_a_pattern_or_directory_without_files_is_an_error(folder):
         ("a.XML", "broken", FileFormat.SEMEVAL),
         ("a", '<?xml version="1.0"?>', FileFormat.SEMEVAL),
         ("a", "<sentences>", FileFormat.SEMEVAL),
+        ("a.json", "[", FileFormat.ACE),
+        ("a", ' [ {"sentence": "EU"}', FileFormat.ACE),
+        ("a.txt", "[ O", FileFormat.CONLL),
+        ("a.json", '{"content": [{"tokens": ["EU"]}]}', FileFormat.MAVEN),
+        ("a", '{"content": [{"tokens": ["EU"]}]}', FileFormat.MAVEN),
     ],
 )
 def test_the_format_is_told_by_suffix_or_content(name, opening, expected):
@@ -88,6 +93,12 @@ def test_lines_to_predict_on_are_sentences_unless_they_must_be_columns(name, lin
     assert detect_input_format(Source(name, lines)) is expected
 
 
+def test_an_array_whose_first_object_begins_on_the_next_line_is_told_by_both_lines():
+    assert detect_format(Source("a", ["[", "    {", '"sentence"'])) is FileFormat.ACE
+
+
 def test_an_unknown_format_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="file_format='csv': expected one of conll, conllu, jsonl, semeval, parquet"):
+    with pytest.raises(
+        ValueError, match="file_format='csv': expected one of conll, conllu, jsonl, semeval, ace, maven, parquet"
+    ):
         FileFormat("csv")

@@ -10,12 +10,18 @@ from decausal.tagging.reading.source import Lines
 
 disable_progress_bars()
 XML = """<sentences><sentence><text>EU said</text>
-<aspectTerm term="EU" polarity="ORG" from="0" to="2"/></sentence></sentences>"""
+<aspectTerm term="EU" polarity="org" from="0" to="2"/></sentence></sentences>"""
+ACE = """[{"words": ["EU", "said"], "golden-event-mentions": [
+{"trigger": {"start": 0, "end": 1}, "event_type": "org"}]}]"""
+MAVEN = """{"content": [{"tokens": ["EU", "said"]}], "events": [
+{"type": "org", "mention": [{"sent_id": 0, "offset": [0, 1]}]}]}""".replace("\n", "")
 FILES = [
-    ("a.txt", "EU NNP B-ORG\nsaid VBD O\n", "conll"),
-    ("a.iob2", "1\tEU\tB-ORG\t-\n2\tsaid\tO\t-\n", "conllu"),
-    ("a.jsonl", '{"tokens": ["EU", "said"], "tags": ["B-ORG", "O"]}\n', "jsonl"),
+    ("a.txt", "EU NNP B-org\nsaid VBD O\n", "conll"),
+    ("a.iob2", "1\tEU\tB-org\t-\n2\tsaid\tO\t-\n", "conllu"),
+    ("a.jsonl", '{"tokens": ["EU", "said"], "tags": ["B-org", "O"]}\n', "jsonl"),
     ("a.xml", XML, "semeval"),
+    ("a.json", ACE, "ace"),
+    ("a.jsonl", MAVEN, "maven"),
 ]
 
 
@@ -34,7 +40,7 @@ def test_every_format_gives_the_same_sentence(write, name, content, expected):
     file_format, read = annotated_sentences(write(name, content), None, None, None)
 
     assert file_format is FileFormat(expected)
-    assert [(sentence.words, sentence.tags) for sentence in read(Counter())] == [(["EU", "said"], ["B-ORG", "O"])]
+    assert [(sentence.words, sentence.tags) for sentence in read(Counter())] == [(["EU", "said"], ["B-org", "O"])]
 
 
 @pytest.mark.parametrize(("name", "content", "expected"), FILES)

@@ -4,14 +4,17 @@ import glob
 import re
 from collections.abc import Sequence
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 
 from decausal._errors import DataError
 from decausal.tagging.reading.conll import has_columns, has_word_ids
+from decausal.tagging.reading.maven import is_document
 from decausal.tagging.reading.source import Source
 
 PathLike = str | Path
 
+_ARRAY = re.compile(r"\s*\[\s*\{")
 _JSON = re.compile(r'\s*\{\s*"')
 _XML = re.compile(r"\s*<(\?xml|sentences)\b")
 _COLUMN_SUFFIXES = {".conll", ".conllu", ".iob", ".iob2", ".bio", ".tsv"}
@@ -28,6 +31,10 @@ class FileFormat(str, Enum):
     """One JSON object a line."""
     SEMEVAL = "semeval"
     """SemEval-2014 aspect XML."""
+    ACE = "ace"
+    """ACE 2005 as preprocessed by nlpcl-lab/ace2005-preprocessing: a JSON array."""
+    MAVEN = "maven"
+    """MAVEN: one JSON object a line, each a document."""
     PARQUET = "parquet"
     """Rows as `datasets` writes them."""
     WORDS = "words"
@@ -69,9 +76,12 @@ def _is_data(name: str) -> bool:
 def detect_format(source: Source) -> FileFormat:
     """The format of an annotated file, from its suffix or else from its content."""
     suffix = Path(source.name).suffix.lower()
-    opening = next((line for line in source.lines if line.strip()), "")
+    first = list(islice((line for line in source.lines if line.strip()), 2))
+    opening = first[0] if first else ""
+    if _ARRAY.match("".join(first)) or (suffix == ".json" and opening.lstrip().startswith("[")):
+        return FileFormat.ACE
     if suffix in {".jsonl", ".ndjson", ".json"} or _JSON.match(opening):
-        return FileFormat.JSONL
+        return FileFormat.MAVEN if is_document(opening) else FileFormat.JSONL
     if suffix == ".xml" or _XML.match(opening):
         return FileFormat.SEMEVAL
     return FileFormat.CONLLU if has_word_ids(source.lines) else FileFormat.CONLL

@@ -7,7 +7,7 @@ from functools import partial
 import datasets
 
 from decausal._errors import DataError
-from decausal.tagging.reading import conll, records, rows
+from decausal.tagging.reading import ace, conll, maven, records, rows
 from decausal.tagging.reading.aspects import read_aspects
 from decausal.tagging.reading.corpus import ReadSentences
 from decausal.tagging.reading.files import FileFormat, detect_format, detect_input_format
@@ -45,6 +45,10 @@ def annotated_sentences(
             return file_format, lambda _: (
                 records.to_sentence(record, None, number, source) for number, record in read_aspects(source)
             )
+        case FileFormat.ACE:
+            return file_format, partial(ace.read_sentences, source)
+        case FileFormat.MAVEN:
+            return file_format, partial(maven.read_sentences, source)
     raise DataError(f"{source.name}: file_format={file_format.value} has no tags; it is for prediction only")
 
 
@@ -107,6 +111,10 @@ def _words(source: Source, file_format: FileFormat, columns: str | None, separat
         case FileFormat.SEMEVAL:
             for number, record in read_aspects(source):
                 yield records.to_words(record, None, number, source)
+        case FileFormat.ACE:
+            yield from ace.read_words(source)
+        case FileFormat.MAVEN:
+            yield from maven.read_words(source)
         case _:
             cut = conll.split_at_blanks if file_format is FileFormat.WORDS else split_words
             yield from (cut(line) for line in source.lines)

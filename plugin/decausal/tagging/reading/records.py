@@ -35,11 +35,20 @@ def read_json_lines(source: Source) -> Iterator[tuple[int, Record]]:
         if not isinstance(record, dict):
             raise source.error(number, f"expected one JSON object a line, found a {type(record).__name__}")
         if _SURROGATE.search(line):
-            try:
-                json.dumps(record, ensure_ascii=False).encode()
-            except UnicodeEncodeError as error:
-                raise source.error(number, "holds half of a surrogate pair, which is no character") from error
+            check_characters(record, number, source)
         yield number, record
+
+
+def check_characters(record: Record, number: int, source: Source) -> None:
+    """Refuses text that UTF-8 has no bytes for, and that JSON can nevertheless spell.
+
+    Raises:
+        DataError: If there is any.
+    """
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise source.error(number, "holds half of a surrogate pair, which is no character") from error
 
 
 def find_keys(record: Record, columns: str | None, number: int, source: Source) -> tuple[str, str]:
@@ -88,12 +97,12 @@ def to_sentence(record: Record, columns: str | None, number: int, source: Source
     input_key, annotation_key = find_keys(record, columns, number, source)
     content = record[input_key]
     if isinstance(content, str):
-        annotation = _listed(record[annotation_key], annotation_key, number, source)
+        annotation = to_list(record[annotation_key], annotation_key, number, source)
         tagged = tag_spans(content, [_to_span(value, content, number, source) for value in annotation])
         dropped = [f"{content[span.start : span.end]!r} ({span.label}) {why}" for span, why in tagged.dropped]
         return Sentence(tagged.words, tagged.tags, source, [number] * len(tagged.words), dropped)
-    words = _strings(content, input_key, number, source)
-    tags = _strings(record[annotation_key], annotation_key, number, source)
+    words = to_strings(content, input_key, number, source)
+    tags = to_strings(record[annotation_key], annotation_key, number, source)
     if len(words) != len(tags):
         raise source.error(
             number,
@@ -119,18 +128,28 @@ def to_words(record: Record, columns: str | None, number: int, source: Source) -
         if isinstance(record.get(key), str):
             return split_words(record[key])
         if key in record:
-            return _strings(record[key], key, number, source)
+            return to_strings(record[key], key, number, source)
     raise source.error(number, f"expected {columns or 'tokens or text'}, found the keys {', '.join(record) or 'none'}")
 
 
-def _listed(value: Any, key: str, number: int, source: Source) -> list[Any]:
+def to_list(value: Any, key: str, number: int, source: Source) -> list[Any]:
+    """What stands under a key, as a list.
+
+    Raises:
+        DataError: If it is none.
+    """
     if not isinstance(value, list | tuple):
         raise source.error(number, f"expected a list under {key!r}, found {value!r}")
     return list(value)
 
 
-def _strings(value: Any, key: str, number: int, source: Source) -> list[str]:
-    strings = _listed(value, key, number, source)
+def to_strings(value: Any, key: str, number: int, source: Source) -> list[str]:
+    """What stands under a key, as a list of strings.
+
+    Raises:
+        DataError: If it is none.
+    """
+    strings = to_list(value, key, number, source)
     for idx, string in enumerate(strings):
         if isinstance(string, int):
             message = f"{key}[{idx}] is the number {string}, which only a data set with a ClassLabel can name"
