@@ -1,6 +1,7 @@
-"""`decausal rdr`: what annotated text is like."""
+"""`decausal prepare` and `rdr`: annotated text, made ready and measured."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,6 +9,33 @@ import typer
 from decausal._show import print_dependencies
 from decausal.cli.app import app, quiet
 from decausal.cli.options import Columns, FileFormat, Separator, TagScheme
+
+
+@app.command()
+def prepare(
+    train_file: Annotated[Path, typer.Argument(metavar="TRAIN", help="Such as Restaurants_Train_v2.xml.")],
+    test_file: Annotated[Path, typer.Argument(metavar="TEST", help="Such as Restaurants_Test_Gold.xml.")],
+    output_dir: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Of the files that are written.")],
+) -> None:
+    """Cut the aspect XML of SemEval-2014 into words, and split it, as the paper does.
+
+    Writes train.tsv, validation.tsv and test.tsv: a word, a tab, and its IOB2 tag with the polarity of the aspect.
+    """
+    quiet()
+    from decausal.tagging.aspects import read_aspect_file, split_validation, write_columns
+
+    train, test = read_aspect_file(train_file), read_aspect_file(test_file)
+    training, validation = split_validation(train)
+    for sentence in (*train, *test):
+        for message in sentence.dropped or ():
+            where = f"{sentence.source.name}:{sentence.numbers[0] if sentence.numbers else 0}"
+            typer.echo(f"{where}: dropped {message}", err=True)
+    for name, sentences in (("train", training), ("validation", validation), ("test", test)):
+        path = output_dir / f"{name}.tsv"
+        write_columns(sentences, path)
+        num_words = sum(len(sentence.words) for sentence in sentences)
+        num_terms = sum(tag.startswith("B-") for sentence in sentences for tag in sentence.tags)
+        typer.echo(f"{path}: {len(sentences):,} sentences, {num_words:,} words, {num_terms:,} aspect terms")
 
 
 @app.command()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from decausal.tagging.reading.source import Sentence, Source
-from decausal.tagging.reading.spans import Span, split_words, tag_spans
+from decausal.tagging.reading.spans import FindWords, Span, find_words, split_words, tag_spans
 
 _WORD_KEYS: tuple[str, ...] = ("tokens", "words")
 _TAG_KEYS: tuple[str, ...] = ("ner_tags", "tags")
@@ -81,7 +81,9 @@ def find_keys(record: Record, columns: str | None, number: int, source: Source) 
     )
 
 
-def to_sentence(record: Record, columns: str | None, number: int, source: Source) -> Sentence:
+def to_sentence(
+    record: Record, columns: str | None, number: int, source: Source, find_words: FindWords = find_words
+) -> Sentence:
     """A record of words and tags, or of a text and spans, as a sentence.
 
     Args:
@@ -90,6 +92,7 @@ def to_sentence(record: Record, columns: str | None, number: int, source: Source
         columns: The two keys to use, see `find_keys`.
         number: The line or row of the record.
         source: Where it is from.
+        find_words: What cuts a text.
 
     Raises:
         DataError: If a key is missing, or its value is something else.
@@ -98,7 +101,7 @@ def to_sentence(record: Record, columns: str | None, number: int, source: Source
     content = record[input_key]
     if isinstance(content, str):
         annotation = to_list(record[annotation_key], annotation_key, number, source)
-        tagged = tag_spans(content, [_to_span(value, content, number, source) for value in annotation])
+        tagged = tag_spans(content, [_to_span(value, content, number, source) for value in annotation], find_words)
         dropped = [f"{content[span.start : span.end]!r} ({span.label}) {why}" for span, why in tagged.dropped]
         return Sentence(tagged.words, tagged.tags, source, [number] * len(tagged.words), dropped)
     words = to_strings(content, input_key, number, source)

@@ -1,6 +1,6 @@
 """Words of a plain text, and tags for the spans marked in it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import regex
@@ -11,6 +11,9 @@ from decausal.tagging.tags import OUTSIDE
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 # Letters with their marks: vowel signs of Hindi and Thai, accents that stand apart. Python's `re` does not know marks.
 _WORD = regex.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[\p{{L}}\p{{M}}\p{{N}}_\u200c\u200d])+|\S")
+
+FindWords = Callable[[str], list[tuple[int, int]]]
+"""Where the words of a text begin and end, in order; `text[start:end]` is a word."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,15 @@ def split_words(text: str) -> list[str]:
 
     A Han or kana character is a word of its own.
     """
-    return [match.group() for match in _WORD.finditer(text)]
+    return [text[start:end] for start, end in find_words(text)]
 
 
-def tag_spans(text: str, spans: Iterable[Span]) -> TaggedText:
+def find_words(text: str) -> list[tuple[int, int]]:
+    """Where the words of `split_words` begin and end."""
+    return [match.span() for match in _WORD.finditer(text)]
+
+
+def tag_spans(text: str, spans: Iterable[Span], find_words: FindWords = find_words) -> TaggedText:
     """Cut a text into words and tag those inside a span.
 
     Blanks at either end of a span do not count. A span that begins or ends inside a word is dropped, and so
@@ -54,11 +62,12 @@ def tag_spans(text: str, spans: Iterable[Span]) -> TaggedText:
     Args:
         text: The text the offsets refer to.
         spans: In any order, `0 <= start < end <= len(text)`.
+        find_words: What cuts the text.
     """
-    matches = list(_WORD.finditer(text))
-    starts = {match.start(): idx for idx, match in enumerate(matches)}
-    ends = {match.end(): idx for idx, match in enumerate(matches)}
-    tags = [OUTSIDE] * len(matches)
+    places = find_words(text)
+    starts = {start: idx for idx, (start, _) in enumerate(places)}
+    ends = {end: idx for idx, (_, end) in enumerate(places)}
+    tags = [OUTSIDE] * len(places)
     dropped: list[tuple[Span, str]] = []
     num_covered = 0
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
@@ -72,4 +81,4 @@ def tag_spans(text: str, spans: Iterable[Span]) -> TaggedText:
         else:
             tags[first : last + 1] = [f"B-{span.label}"] + [f"I-{span.label}"] * (last - first)
             num_covered = last + 1
-    return TaggedText([match.group() for match in matches], tags, dropped)
+    return TaggedText([text[start:end] for start, end in places], tags, dropped)
