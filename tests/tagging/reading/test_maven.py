@@ -69,6 +69,7 @@ def test_a_document_is_told_by_the_tokens_of_its_sentences():
         ({"content": CONTENT, "id": 1}, "expected events, found the keys content, id; train and score on"),
         ({"events": []}, "expected a list under 'content', found None"),
         ({"content": ["a"], "events": []}, r"expected in content\[0\] an object with tokens, found 'a'"),
+        ({"content": [{"sentence": "a"}], "events": []}, r"expected in content\[0\] an object with tokens, found \{"),
         ({"content": [{"tokens": ["a", 1]}]}, r"content\[0\].tokens\[1\] is the number 1"),
         (document(5), r"expected in events\[0\] a type and mention, found 5"),
         (document({"type": "War"}), r"expected in events\[0\] a type and mention"),
