@@ -85,16 +85,49 @@ def test_a_long_sentence_becomes_windows_that_overlap(bert):
 
 @every_kind
 @pytest.mark.parametrize("position", ["first", "last"])
-@pytest.mark.parametrize(("max_length", "stride"), [(4, 0), (5, 2), (8, 5), (64, 16)])
-def test_every_word_is_labelled_once_and_read_back_as_it_was_labelled(build, position, max_length, stride):
+@pytest.mark.parametrize(
+    ("max_length", "stride", "num_copies"), [(4, 0, 1), (5, 2, 1), (8, 5, 1), (64, 16, 1), (10, 2, 2), (26, 5, 3)]
+)
+def test_every_word_is_labelled_once_and_read_back_as_it_was_labelled(build, position, max_length, stride, num_copies):
     tokenizer = prepare_tokenizer(build())
     batch, tags = [TOKENS, [], TOKENS[2:5], [""], TOKENS * 3], [TAGS, [], TAGS[2:5], ["O"], TAGS * 3]
-    features = align(batch, tags, tokenizer, LABEL2ID, max_length=max_length, stride=stride, label_position=position)
+    features = align(
+        batch,
+        tags,
+        tokenizer,
+        LABEL2ID,
+        max_length=max_length,
+        stride=stride,
+        num_copies=num_copies,
+        label_position=position,
+    )
     assert max(map(len, features["input_ids"])) <= max_length
     assert Counter(label for row in features["labels"] for label in row if label >= 0) == Counter(
         LABEL2ID[tag] for sentence in (TAGS, TAGS[2:5], TAGS * 3) for tag in sentence
     )
     assert merge_predictions(features, as_tags(features)) == tags
+
+
+@every_kind
+@pytest.mark.parametrize("position", ["first", "last"])
+def test_copies_are_whole_windows_one_after_the_other_and_the_last_is_labelled(build, position):
+    tokenizer = prepare_tokenizer(build())
+    batch, tags = [TOKENS * 2, [], ["\u200d", "", "house"]], [TAGS * 2, [], ["O", "O", "B-PER"]]
+    options = {"stride": 3, "label_position": position}
+    once = align(batch, tags, tokenizer, LABEL2ID, max_length=8, **options)
+    thrice = align(batch, tags, tokenizer, LABEL2ID, max_length=26, num_copies=3, **options)
+    assert thrice["input_ids"] == [row * 3 for row in once["input_ids"]]
+    assert thrice["attention_mask"] == [row * 3 for row in once["attention_mask"]]
+    assert thrice["labels"] == [[-100] * (2 * len(row)) + row for row in once["labels"]]
+    assert thrice["word_idx"] == [[-1] * (2 * len(row)) + row for row in once["word_idx"]]
+    assert AlignReport.of(thrice) == AlignReport.of(once)
+    assert len(once["input_ids"]) > 4
+
+
+def test_special_tokens_stand_in_every_copy(bert):
+    features = align([["the", "house"]], [["O", "B-PER"]], bert, LABEL2ID, max_length=8, stride=0, num_copies=2)
+    assert bert.convert_ids_to_tokens(features["input_ids"][0]) == ["[CLS]", "the", "house", "[SEP]"] * 2
+    assert features["labels"] == [[-100, -100, -100, -100, -100, 0, 1, -100]]
 
 
 def test_one_word_longer_than_the_window_is_labelled_once(gpt2):
@@ -226,6 +259,22 @@ def test_windows_that_could_not_move_on_are_refused(bert, max_length, stride):
     complaint = f"max_length={max_length}, stride={stride}: with 2 special tokens a window holds {max_length - 2} "
     with pytest.raises(ValueError, match=complaint):
         align([TOKENS], [TAGS], bert, LABEL2ID, max_length=max_length, stride=stride)
+
+
+@pytest.mark.parametrize(("max_length", "stride", "num_copies", "room"), [(8, 0, 4, 0), (13, 2, 3, 2), (3, 0, 4, 0)])
+def test_copies_that_leave_windows_no_room_are_refused(bert, max_length, stride, num_copies, room):
+    complaint = (
+        f"max_length={max_length}, num_copies={num_copies}, stride={stride}: with 2 special tokens each of "
+        f"{num_copies} copies of a window holds {room} sub-words, .* lower num_copies, or change stride"
+    )
+    with pytest.raises(ValueError, match=complaint):
+        align([TOKENS], [TAGS], bert, LABEL2ID, max_length=max_length, stride=stride, num_copies=num_copies)
+
+
+@pytest.mark.parametrize("num_copies", [0, -1])
+def test_a_window_that_is_never_given_is_refused(gpt2, num_copies):
+    with pytest.raises(ValueError, match=f"num_copies={num_copies}: a window must be given at least once"):
+        align([TOKENS], [TAGS], gpt2, LABEL2ID, max_length=8, stride=2, num_copies=num_copies)
 
 
 def test_an_unknown_label_position_is_refused(gpt2):

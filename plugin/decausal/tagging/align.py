@@ -10,6 +10,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from decausal._errors import DataError
+from decausal.tagging.copies import copy_length, find_room, repeat
 from decausal.tagging.windows import NOT_READ, LabelPosition, place_words
 
 IGNORE_INDEX = -100
@@ -23,7 +24,7 @@ class Features(TypedDict):
     Attributes:
         input_ids: Token ids with special tokens, at most `max_length`, never empty.
         attention_mask: Parallel; all 1.
-        labels: Parallel; label id on the sub-word that carries its word's label, else -100.
+        labels: Parallel; label id on the sub-word, of the last copy, that carries its word's label, else -100.
         word_idx: Parallel; index in the sentence of the word whose prediction is read here, else -1.
         sentence_idx: Number of the sentence the window belongs to.
         num_words: Words in that sentence.
@@ -94,6 +95,7 @@ def align(
     max_length: int,
     stride: int,
     label_position: LabelPosition = "first",
+    num_copies: int = 1,
     first_sentence_idx: int = 0,
 ) -> Features:
     """Windows of sub-words with labels, as columns: the body of a batched `datasets.map` function.
@@ -106,16 +108,18 @@ def align(
         tags_batch: A tag for each word, or None for text without tags (all labels are then -100).
         tokenizer: From `load_tokenizer` or `prepare_tokenizer`.
         label2id: The id of every tag.
-        max_length: Most sub-words in a window, special tokens included.
-        stride: Sub-words that neighbouring windows share, below `max_length` less the special tokens.
+        max_length: Most sub-words in a window, special tokens and copies included.
+        stride: Sub-words that neighbouring windows share, below `max_length // num_copies` less the special tokens.
         label_position: Which sub-word of a word carries its label. `last` lets a causal layer see all of it.
+        num_copies: How often a window's sub-words stand in its row; see `copies`.
         first_sentence_idx: Number of the first sentence of this batch.
 
     Raises:
         DataError: If a tag is not in `label2id`, or a sentence has not as many tags as words.
-        ValueError: If `max_length`, `stride`, `label_position` or the tokenizer's truncation side is unfit.
+        ValueError: If `max_length`, `stride`, `num_copies`, `label_position` or the tokenizer's truncation side is
+            unfit.
     """
-    capacity = _check_arguments(tokenizer, max_length, stride, label_position)
+    capacity = _check_arguments(tokenizer, max_length, stride, num_copies, label_position)
     columns = Features(
         input_ids=[],
         attention_mask=[],
@@ -131,7 +135,7 @@ def align(
         [list(tokens) for tokens in tokens_batch],
         is_split_into_words=True,
         truncation=True,
-        max_length=max_length,
+        max_length=copy_length(max_length, num_copies),
         stride=stride,
         return_overflowing_tokens=True,
     )
@@ -148,7 +152,7 @@ def align(
         for row, words in zip(rows, word_idx, strict=True):
             # A model needs a token to look at; without special tokens, an empty sentence would have none.
             input_ids = encoded["input_ids"][row] or [tokenizer.pad_token_id]
-            words = words or [NOT_READ]
+            input_ids, words = repeat(input_ids, words or [NOT_READ], num_copies)
             columns["input_ids"].append(input_ids)
             columns["attention_mask"].append([1] * len(input_ids))
             columns["labels"].append(
@@ -194,16 +198,11 @@ def merge_scores(features: Features | Any, scores: Sequence[Sequence[_Value]]) -
     return list(merged.values())
 
 
-def _check_arguments(tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int, label_position: str) -> int:
-    """Sub-words of a sentence that fit one window."""
-    num_special = tokenizer.num_special_tokens_to_add()
-    capacity = max_length - num_special
-    if not 0 <= stride < capacity:
-        raise ValueError(
-            f"max_length={max_length}, stride={stride}: with {num_special} special tokens a window holds "
-            f"{capacity} sub-words, and neighbours must share fewer (0 or more): raise max_length or change "
-            "stride"
-        )
+def _check_arguments(
+    tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int, num_copies: int, label_position: str
+) -> int:
+    """Sub-words of a sentence that fit one copy of a window."""
+    capacity = find_room(max_length, stride, num_copies, tokenizer.num_special_tokens_to_add())
     if label_position not in {"first", "last"}:
         raise ValueError(f'label_position={label_position!r} must be "first" or "last" (sub-word of a word)')
     if tokenizer.truncation_side != "right":
