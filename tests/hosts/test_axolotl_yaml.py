@@ -182,6 +182,17 @@ def test_windows_are_as_long_as_sequences_and_share_a_quarter(cfg):
     assert (alignment_of(cfg).max_length, alignment_of(cfg).stride) == (64, 16)
 
 
+def test_a_sequence_holds_all_copies_of_a_window(cfg):
+    cfg["decausal"]["num_copies"] = 2
+    alignment = alignment_of(cfg)
+    assert (alignment.max_length, alignment.stride, alignment.num_copies) == (64, 8, 2)
+
+
+def test_a_window_is_given_at_least_once():
+    with pytest.raises(ValueError, match=r"num_copies\s.*greater than or equal to 1"):
+        DecausalBlock(unmask="0011", num_copies=0)
+
+
 def test_the_block_says_how_words_become_sub_words(cfg):
     cfg["decausal"] |= {"stride": 0, "label_position": "last", "add_prefix_space": False}
     alignment = alignment_of(cfg)

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import datasets
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from decausal._classifier import HEAD_NAMES
 from decausal._errors import DataError
 from decausal._masks import Scope
 from decausal._pattern import LayerPattern
+from decausal.tagging.copies import copy_length
 from decausal.tagging.data import ReadReport, describe_unknown_tags, read_dataset, read_sentences
 from decausal.tagging.windows import LabelPosition
 
@@ -61,9 +62,11 @@ class DecausalBlock(BaseModel):
         unmask: which layers; see `LayerPattern`.
         scope: `"prompt"` for models that write text, `"all"` for those that classify; by default what fits the model.
         labels: of a tagger, in the order of their ids; by default those of the training data.
-        stride: of a tagger: overlap of the windows of a long sentence in sub-words; by default a quarter of
-            `sequence_len`.
+        stride: of a tagger: overlap of the windows of a long sentence in sub-words; by default a quarter of their
+            length.
         label_position: of a tagger: the sub-word of a word that carries its label.
+        num_copies: of a tagger: how often a window is given in a row, all in `sequence_len`; it is tagged in the last
+            copy.
         add_prefix_space: of a tagger: whether the language puts spaces between words.
         tag_scheme: of a tagger: how its training data was read; found from them.
     """
@@ -75,6 +78,7 @@ class DecausalBlock(BaseModel):
     labels: list[str] | None = None
     stride: int | None = None
     label_position: LabelPosition = "first"
+    num_copies: int = Field(default=1, ge=1)
     add_prefix_space: bool = True
     tag_scheme: str = "auto"
 
@@ -94,6 +98,7 @@ class Alignment:
     max_length: int
     stride: int
     label_position: LabelPosition
+    num_copies: int
     add_prefix_space: bool
     tag_scheme: str
 
@@ -103,8 +108,9 @@ def alignment_of(cfg: Any) -> Alignment:
     block = DecausalBlock(**cfg["decausal"])
     return Alignment(
         max_length=cfg["sequence_len"],
-        stride=cfg["sequence_len"] // 4 if block.stride is None else block.stride,
+        stride=copy_length(cfg["sequence_len"], block.num_copies) // 4 if block.stride is None else block.stride,
         label_position=block.label_position,
+        num_copies=block.num_copies,
         add_prefix_space=block.add_prefix_space,
         tag_scheme=block.tag_scheme,
     )

@@ -67,6 +67,7 @@ class Windows(DatasetWrappingStrategy):  # type: ignore[misc]
             max_length=self.alignment.max_length,
             stride=self.alignment.stride,
             label_position=self.alignment.label_position,
+            num_copies=self.alignment.num_copies,
             first_sentence_idx=indices[0],
         )
         return {**columns, "tags": [batch["tags"][idx - indices[0]] for idx in columns["sentence_idx"]]}
