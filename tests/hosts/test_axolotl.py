@@ -104,7 +104,12 @@ def test_a_tagger_is_saved_with_all_that_reading_it_needs(plugin, classifier, ta
     plugin.post_model_build(tagging, classifier)
     assert classifier.config.label2id == {"O": 0, "B-LOC": 1, "I-LOC": 2}
     assert classifier.config.architectures == ["LlamaForTokenClassification"]
-    assert classifier.config.decausal["tagging"] == {"max_length": 8, "stride": 2, "label_position": "first"}
+    assert classifier.config.decausal["tagging"] == {
+        "max_length": 8,
+        "stride": 2,
+        "label_position": "first",
+        "num_copies": 1,
+    }
 
 
 def test_the_head_of_a_tagger_is_of_the_seed(plugin, tagging):

@@ -45,6 +45,7 @@ def test_a_value_that_a_field_does_not_take_is_one_message(recipe, override, cap
 def test_windows_overlap_by_a_quarter_unless_said_otherwise(recipe):
     assert parse_recipe([recipe(max_length=64)])[0].stride == 16
     assert parse_recipe([recipe(max_length=64, stride=3)])[0].stride == 3
+    assert parse_recipe([recipe(max_length=64, num_copies=2)])[0].stride == 8
 
 
 def test_an_unquoted_pattern_is_refused_with_the_quoted_form(recipe, capsys):

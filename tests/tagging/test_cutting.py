@@ -49,6 +49,7 @@ def test_sentences_are_cut_once(cut):
         {"max_length": 4},
         {"stride": 1},
         {"label_position": "last"},
+        {"num_copies": 2, "stride": 128},
         {"add_prefix_space": False},
         {"split_special_tokens": True},
     ],

@@ -86,7 +86,7 @@ def test_label_names_and_pattern_are_in_the_configuration(recipe):
     config = build(recipe(unmask="0011", max_length=64, stride=16)).get_base_model().config
     assert [config.id2label[i] for i in range(5)] == LABELS
     assert config.decausal["unmask"] == "0011"
-    assert config.decausal["tagging"] == {"max_length": 64, "stride": 16, "label_position": "first"}
+    assert config.decausal["tagging"] == {"max_length": 64, "stride": 16, "label_position": "first", "num_copies": 1}
     assert config.architectures == ["LlamaForTokenClassification"]
 
 

@@ -28,14 +28,15 @@ PAD = 0
 PATTERNS = ["".join(bits) for bits in itertools.product("01", repeat=4)]
 
 
-def windows_of(*lengths: int, seed: int = 0) -> list[dict[str, list[int]]]:
-    """Windows of random sub-words, of which every second one is labelled."""
+def windows_of(*lengths: int, seed: int = 0, num_copies: int = 1) -> list[dict[str, list[int]]]:
+    """Windows of random sub-words, of which every second one is labelled, in the last copy."""
     generator = torch.Generator().manual_seed(seed)
     return [
         {
-            "input_ids": torch.randint(1, 50, (length,), generator=generator).tolist(),
-            "attention_mask": [1] * length,
-            "labels": [(place % 3) if place % 2 == 0 else -100 for place in range(length)],
+            "input_ids": torch.randint(1, 50, (length,), generator=generator).tolist() * num_copies,
+            "attention_mask": [1] * length * num_copies,
+            "labels": [-100] * length * (num_copies - 1)
+            + [(place % 3) if place % 2 == 0 else -100 for place in range(length)],
         }
         for length in lengths
     ]
@@ -107,11 +108,12 @@ def test_rows_are_as_few_and_as_short_as_hold_the_windows(lengths, shape):
 
 @pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
 @pytest.mark.parametrize("unmask", PATTERNS)
-def test_a_packed_batch_has_the_loss_and_gradients_of_the_padded_one(unmask, attn_implementation):
+@pytest.mark.parametrize("num_copies", [1, 2])
+def test_a_packed_batch_has_the_loss_and_gradients_of_the_padded_one(num_copies, unmask, attn_implementation):
     model = tagger(attn_implementation)
     if unmask != "0000":
         decausal.unmask(model, unmask)
-    windows = windows_of(7, 1, 12, 5, 1, 3, 9, 2)
+    windows = windows_of(7, 1, 12, 5, 1, 3, 9, 2, num_copies=num_copies)
     padded = DataCollatorForTokenClassification(prepare_tokenizer(small_tokenizers.smollm2()))(windows)
     packed = PackingCollator(PAD, row_length=16)(windows)
     assert packed["input_ids"].shape[0] > 1
@@ -167,7 +169,14 @@ def without_dropout(base_model, tmp_path) -> str:
 
 @pytest.mark.parametrize(
     "extra",
-    [{}, {"unmask": "none"}, {"load_in_4bit": True}, {"use_peft": False}, {"gradient_accumulation_steps": 2}],
+    [
+        {},
+        {"unmask": "none"},
+        {"load_in_4bit": True},
+        {"use_peft": False},
+        {"gradient_accumulation_steps": 2},
+        {"unmask": "none", "num_copies": 2},
+    ],
 )
 def test_a_packed_run_has_the_losses_and_scores_of_the_padded_one(
     recipe, without_dropout, tmp_path, extra, monkeypatch

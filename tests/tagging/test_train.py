@@ -366,7 +366,7 @@ def test_windows_are_no_longer_than_the_model_has_positions(recipe, run, capsys)
     assert main([recipe(max_steps=1)]) == 0
     assert "max_length=512 is more than the 256 positions of the model" in capsys.readouterr().out
     record = json.loads((run / "config.json").read_text())["decausal"]
-    assert record["tagging"] == {"max_length": 256, "stride": 64, "label_position": "first"}
+    assert record["tagging"] == {"max_length": 256, "stride": 64, "label_position": "first", "num_copies": 1}
 
 
 @pytest.mark.parametrize(

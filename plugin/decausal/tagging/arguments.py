@@ -14,6 +14,7 @@ from accelerate.utils import parse_flag_from_env
 from transformers import TrainingArguments
 from trl import ModelConfig, TrlParser
 
+from decausal.tagging.copies import copy_length
 from decausal.tagging.precision import computes_in_bfloat16
 
 
@@ -38,6 +39,11 @@ class TaggingArguments:
         default=None,
         metadata={"help": "Early exit: keep only the first N layers of the model, and drop those behind them."},
     )
+    num_copies: int = field(
+        default=1,
+        metadata={"help": "Sequence repetition: every window is given N times in a row, each time in max_length / N "
+                  "sub-words at most, and tagged in its last copy."},
+    )  # fmt: skip
     train_file: str | None = field(default=None, metadata={"help": "File, directory or glob of annotated sentences."})
     validation_file: str | None = field(default=None, metadata={"help": "The same for choosing the best checkpoint."})
     test_file: str | None = field(default=None, metadata={"help": "The same for the final scores."})
@@ -58,7 +64,7 @@ class TaggingArguments:
         default=512, metadata={"help": "Longest input in sub-words; longer sentences become overlapping windows."}
     )
     stride: int | None = field(
-        default=None, metadata={"help": "Overlap of such windows in sub-words; by default a quarter of max_length."}
+        default=None, metadata={"help": "Overlap of such windows in sub-words; by default a quarter of their length."}
     )
     label_position: Literal["first", "last"] = field(
         default="first",
@@ -87,13 +93,13 @@ class TaggingArguments:
     )
 
     def __post_init__(self) -> None:
-        sizes = ("num_hidden_layers", "max_length", "packing_length")
+        sizes = ("num_hidden_layers", "num_copies", "max_length", "packing_length")
         for name in (*sizes, "max_train_samples", "max_eval_samples", "max_test_samples"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: give at least 1, or leave it out.")
         if self.stride is None:
-            self.stride = self.max_length // 4
+            self.stride = copy_length(self.max_length, self.num_copies) // 4
         if self.scope != "all":
             raise ValueError(f'scope={self.scope!r}: the words of a tagger are all input; its one scope is "all".')
         if self.dataset_name is None and self.train_file is None:

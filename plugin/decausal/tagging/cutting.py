@@ -34,7 +34,7 @@ def cut(
         sentences: the columns `tokens` and `tags`, IOB2.
         tokenizer: as `load_tokenizer` returns it.
         labels: the label names, in the order of their ids. Another tag is learned as `O`.
-        tagging: how long windows are, where labels sit, and how many processes cut.
+        tagging: how long windows are, how often each is given, where labels sit, and how many processes cut.
 
     Returns:
         The columns that `align` makes, `length` in sub-words, and `num_labels`, how many of these have labels.
@@ -46,6 +46,7 @@ def cut(
         "max_length": tagging.max_length,
         "stride": tagging.stride,
         "label_position": tagging.label_position,
+        "num_copies": tagging.num_copies,
     }
     with keeping("windows"):
         return sentences.map(

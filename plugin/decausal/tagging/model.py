@@ -152,7 +152,7 @@ def record_of_tagging(tagging: Any) -> dict[str, Any]:
     Args:
         tagging: `TaggingArguments`, or anything that has these fields of it.
     """
-    alignment = {name: getattr(tagging, name) for name in ("max_length", "stride", "label_position")}
+    alignment = {name: getattr(tagging, name) for name in ("max_length", "stride", "label_position", "num_copies")}
     return {"tagging": alignment, **{name: getattr(tagging, name) for name in ("add_prefix_space", "tag_scheme")}}
 
 

@@ -24,6 +24,7 @@ _SHOWN_ON_CARD = (
     "layers",
     "is_unmasked",
     "num_dropped_layers",
+    "copies",
     "scores",
     "seed",
     "parameters",
@@ -44,13 +45,17 @@ tags: [token-classification, decausal]
 # {{ name }}
 
 A tagger for {{ types | join(", ") }}, fine-tuned from `{{ base_model }}` with
-decausal: {{ layers }}.
+decausal: {{ layers }}{{ "; " ~ copies if copies }}.
 
 {% if is_unmasked %}
 **Load it with decausal.** Plain transformers knows nothing of the pattern and would run every layer causal, without a
 message and with wrong tags.
-{% else %}
+{% elif not copies %}
 Load it with decausal, which cuts words and windows as in training.
+{% endif %}
+{% if copies %}
+**Tag with `Tagger` or `TaggerPipeline`.** Whatever else calls the model gives it every window once, without a message
+and with wrong tags.
 {% endif %}
 {% if num_dropped_layers and library == "peft" %}
 PEFT alone would put the adapter on the whole base model, with the layers that are dropped here.

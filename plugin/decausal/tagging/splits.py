@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from decausal._errors import DataError
 from decausal.tagging.align import AlignReport, read_column
 from decausal.tagging.arguments import TaggingArguments
+from decausal.tagging.copies import copy_length
 from decausal.tagging.cutting import cut
 from decausal.tagging.data import (
     ReadReport,
@@ -126,7 +127,7 @@ class Split:
             tokenizer: as `load_tokenizer` returns it.
             labels: the label names, in the order of their ids. Another tag is learned as `O`, and still counts in the
                 scores.
-            tagging: how long windows are, where labels sit, and how many processes cut.
+            tagging: how long windows are, how often each is given, where labels sit, and how many processes cut.
             training: leave out windows in which no word is labelled, from which nothing can be learned. Otherwise all
                 are kept, longest first, so that batches in this order are hardly padded.
 
@@ -155,10 +156,15 @@ def fit_windows(tagging: TaggingArguments, limit: int) -> TaggingArguments:
     """The arguments with windows that the model can take.
 
     Args:
-        tagging: how long windows are.
+        tagging: how long windows are, all their copies included.
         limit: the most sub-words that the model takes.
     """
     if tagging.max_length <= limit:
         return tagging
-    say(f"max_length={tagging.max_length} is more than the {limit} positions of the model: windows are of {limit}")
-    return replace(tagging, max_length=limit, stride=min(tagging.stride or 0, limit // 4))
+    length = copy_length(limit, tagging.num_copies)
+    copies = f", in {tagging.num_copies} copies of {length}" if tagging.num_copies > 1 else ""
+    say(
+        f"max_length={tagging.max_length} is more than the {limit} positions of the model: windows are of "
+        f"{limit}{copies}"
+    )
+    return replace(tagging, max_length=limit, stride=min(tagging.stride or 0, length // 4))

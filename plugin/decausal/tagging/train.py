@@ -20,6 +20,7 @@ from decausal._layers import num_decoder_layers, text_config, transformers_model
 from decausal._tokenizer import load_tokenizer
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments, parse_recipe
 from decausal.tagging.begin import CheckFirst
+from decausal.tagging.copies import describe_copies
 from decausal.tagging.early_exit import keep_first_layers
 from decausal.tagging.interrupt import StopOnSignal, ValidationStopped
 from decausal.tagging.metrics import score
@@ -140,9 +141,12 @@ def _train(
         "unmasked_layers": unmasked_layers(model),
         "num_layers": num_decoder_layers(text_config(transformers_model(model))),
         "num_dropped_layers": num_dropped_layers(model),
+        "copies": describe_copies(tagging.num_copies),
     }
     say(f"{type(model).__name__}: {facts['parameters']}")
     say(facts["layers"])
+    if facts["copies"]:
+        say(facts["copies"])
     interrupt = StopOnSignal()
     trainer = _trainer(model, tokenizer, splits, tagging, training, recipe, interrupt)
     if checkpoint is not None:

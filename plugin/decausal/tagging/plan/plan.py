@@ -148,6 +148,8 @@ def make_plan(
         needs[checkpointing] = _need((tagging, model_config, variant), corpus.labels, strategy, on_gpu, epoch, memory)
     if tagging.num_hidden_layers is not None:
         notes += (f"Planned with the first {tagging.num_hidden_layers} layers of the model.",)
+    if tagging.num_copies > 1:
+        notes += (f"Sub-words are those of {tagging.num_copies} copies of every window.",)
     if tagging.packing:
         notes += ("The memory is that of a batch of the longest windows, each padded: packed, it is seldom reached.",)
     notes += (_describe_precision(training), _assumptions(strategy, on_gpu))
