@@ -7,13 +7,12 @@ import sys
 from collections import Counter
 from tempfile import TemporaryDirectory
 
-import pgserver
 import psutil
 import pytest
 
 from decausal.sweep.space import name_setting
 from decausal.sweep.storage import open_study
-from decausal.sweep.trials import SETTING, kind_of, outcomes_of, trials_of
+from decausal.sweep.trials import LOG, SETTING, kind_of, outcomes_of, trials_of
 from waiting import wait_for
 
 # Optuna leaves its connections to the garbage collector, of which psycopg warns.
@@ -21,8 +20,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 
 @pytest.fixture
-def postgresql():
+def postgresql(monkeypatch, tmp_path):
     """The URL of a database of a server of its own."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # where its locks are; it wants one when it is imported
+    import pgserver
+
     # Not below pytest's directories: root's server is another user's, who may not enter them.
     with TemporaryDirectory() as directory:
         server = pgserver.get_server(directory, cleanup_mode="stop")
@@ -64,8 +66,9 @@ def kill_all_of(worker):
 def test_the_run_of_a_killed_worker_is_taken_up_by_the_others_and_nothing_is_lost_or_counted_twice(
     start_worker, postgresql, tmp_path
 ):
+    study = open_study(postgresql, "small")
     doomed = start_worker("doomed")
-    study = wait_for(lambda: study_with_a_run(postgresql))
+    wait_for(lambda: any(LOG in trial.user_attrs for trial in trials_of(study)))
     [lost] = [trial for trial in trials_of(study) if kind_of(trial) == "running"]
     others = [start_worker("one"), start_worker("other")]
     wait_for(lambda: sum(kind_of(trial) == "running" for trial in trials_of(study)) == 3)
@@ -79,12 +82,3 @@ def test_the_run_of_a_killed_worker_is_taken_up_by_the_others_and_nothing_is_los
     assert name_setting(lost.user_attrs[SETTING]) in names
     assert "unmask=11,seed=7: validation F1" in (tmp_path / "one.log").read_text()
     assert "unmask=11,seed=7: validation F1" in (tmp_path / "other.log").read_text()
-
-
-def study_with_a_run(storage):
-    """The study, once a trial of it trains."""
-    try:
-        study = open_study(storage, "small", create=False)
-    except ValueError:
-        return None
-    return study if any("log" in trial.user_attrs for trial in trials_of(study)) else None
