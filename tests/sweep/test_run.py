@@ -11,6 +11,7 @@ import pytest
 
 from decausal.sweep.outcome import Outcome
 from decausal.sweep.run import RunFailedError, Runner
+from decausal.tagging.outputs import holding
 from waiting import wait_for
 
 SETTING = {"unmask": "0011", "seed": 7}
@@ -77,3 +78,21 @@ def test_where_only_the_worker_is_killed_its_run_is_waited_for_and_not_run_twice
     assert waits[0] == []
     assert len(found.curve) == 2
     assert runner.log_of(SETTING).read_text().count("parameters trained") == 1
+
+
+def test_a_training_that_its_launcher_has_left_is_waited_for(runner):
+    waits = []
+    holder = holding(runner.output_of(SETTING))
+    holder.__enter__()
+
+    def watch(evaluations):
+        waits.append(evaluations)
+        if len(waits) == 2:
+            holder.__exit__(None, None, None)
+        if runner.log_of(SETTING).exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(SETTING, watch)
+    assert waits[:2] == [[], []]
+    assert len(waits) > 2

@@ -16,8 +16,10 @@ import psutil
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from decausal._errors import CheckpointError
 from decausal.sweep.outcome import Outcome, Setting, curve_of
 from decausal.sweep.space import name_setting
+from decausal.tagging.outputs import holding as holding_directory
 from decausal.tagging.results import RESULTS
 
 _POLL_SECONDS = 0.5
@@ -71,6 +73,9 @@ class Runner:
         output = self.output_of(setting)
         self.log_of(setting).parent.mkdir(parents=True, exist_ok=True)
         with holding(Path(f"{output}.lock"), lambda: watch([])) as lock:
+            while _is_at_work(output):  # a training whose launcher was killed
+                watch([])
+                time.sleep(_POLL_SECONDS)
             if not (output / RESULTS).is_file():
                 self._launch(setting, lock, watch)
             outcome = Outcome.read(output, setting)
@@ -148,6 +153,15 @@ def holding(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[
                 waiting()
                 time.sleep(_POLL_SECONDS)
         yield file.fileno()
+
+
+def _is_at_work(output: Path) -> bool:
+    """Whether a training holds its output directory: see `decausal.tagging.outputs.holding`."""
+    try:
+        with holding_directory(output):
+            return False
+    except CheckpointError:
+        return True
 
 
 def _evaluations(output: Path) -> Evaluations:
