@@ -29,8 +29,10 @@ def main() -> None:
     runs.sort(key=lambda run: json.dumps(run["setting"], sort_keys=True))
     one = json.loads(next(directory.glob(f"trials/*/{RESULTS}")).read_text(encoding="utf-8"))
     command = one["command"].replace(str(directory), "SWEEP_DIR")
+    here = environment()
     facts = {
-        **environment(),
+        **here,
+        "command": here["command"].replace(str(directory), "SWEEP_DIR"),
         "command of one run": command,
         "common": study.user_attrs["common"],
         "failures": [failure.error for failure in failures_of(study)],
