@@ -39,14 +39,19 @@ declare -A fields=(
   [aspects]="$(files $shared/rest14_iob2/{train,valid,test}.txt)"
   [events]="$(files "$data"/litbank/{train,validation,test})"
 )
+trap 'kill $(jobs -p); wait; exit 130' INT TERM # what runs in the background hears no Ctrl-C
 for task in ${TASKS:-ner chunking aspects events}; do
+  workers=()
   for _ in $(seq "${WORKERS:-2}"); do
     # shellcheck disable=SC2086
     decausal sweep "recipes/$task/smollm2-135m_lora.yaml" --patterns groups:4 --seeds "$seeds" \
       --model_name_or_path "$model" ${fields[$task]} --max_train_samples 800 --max_eval_samples 800 --use_cpu true \
       --bf16 false --output_dir "$output/$name-$task" "$@" &
+    workers+=($!)
     sleep 20 # the first one reads the data and makes the study
   done
-  wait
+  for worker in "${workers[@]}"; do
+    wait "$worker" || echo "$task: a run failed, or a worker did" >&2
+  done
   python scripts/save_sweep.py "$output/$name-$task" "benchmarks/results/patterns-$name-$task.json"
 done
