@@ -182,7 +182,8 @@ def test_a_sampler_draws_no_pattern_that_is_not_given(storage, make_runs):
 
 def test_what_optuna_makes_up_where_the_last_trial_was_taken_is_not_run(study, make_runs, monkeypatch):
     worker = Worker(study, SPACE, make_runs(), "here")
-    monkeypatch.setattr("decausal.sweep.worker.trials_of", lambda _: [waiting(study)])
+    seen = [[waiting(study)]]
+    monkeypatch.setattr("decausal.sweep.worker.trials_of", lambda _: seen.pop() if seen else [])
     assert worker._take() is None
     assert kinds(study) == {}
     assert study.trials[0].state == TrialState.FAIL
