@@ -59,8 +59,10 @@ def test_data_that_cannot_be_read_are_refused_before_the_first_run(recipe):
 
 
 def test_a_sweep_goes_on_with_more_seeds_and_patterns(recipe, study):
-    plan(recipe(), patterns="00", seeds="1").check(study)
-    plan(recipe(), patterns="groups:2", seeds="1,2").check(study)
+    first, more = plan(recipe(), patterns="00", seeds="1"), plan(recipe(), patterns="groups:2", seeds="1,2")
+    first.check(study)
+    more.check(study)
+    assert study.user_attrs["common"] == first.common == more.common
 
 
 @pytest.mark.parametrize(
