@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from decausal.tagging.metrics import EntityScores, score
+from decausal.tagging.metrics import EntityScores, count_entities, score
 
 WNUT = Path(__file__).parents[3] / "shared" / "data" / "wnut17" / "emerging.test.annotated"
 
@@ -121,3 +121,14 @@ def test_real_gold_tags_score_a_hundred_against_themselves():
     assert scores.strict == scores.conlleval == EntityScores(100, 100, 100, 1079)
     assert list(scores.types) == ["corporation", "creative-work", "group", "location", "person", "product"]
     assert scores.accuracy == 100
+
+
+def test_each_sentence_is_counted_by_what_it_adds_to_the_strict_score():
+    gold = [["B-PER", "I-PER", "O", "B-LOC"], ["O", "O"], ["B-PER", "B-PER"]]
+    predicted = [["B-PER", "I-PER", "B-ORG", "I-LOC"], ["I-PER", "B-PER"], ["B-PER", "B-LOC"]]
+    assert count_entities(gold, predicted) == [(1, 2, 2), (0, 1, 0), (1, 2, 2)]
+
+
+def test_sentences_are_counted_only_where_every_word_has_two_tags():
+    with pytest.raises(ValueError, match=r"sentence 0 .* has 1 gold tags, but 2 predicted ones"):
+        count_entities([["O"]], [["O", "O"]])
