@@ -24,8 +24,9 @@ def test_a_plan_knows_its_settings_and_where_they_run(recipe, tmp_path):
     assert found.runner.log_of(setting) == tmp_path / "ner" / "logs" / "unmask=00,seed=7,lora_r=4.log"
     command = found.runner.command(setting)
     assert command[2:4] == ["decausal", "train"]
-    assert command[-6:] == [
+    assert command[-8:] == [
         "--lora_r", "4", "--output_dir", str(found.runner.output_of(setting)), "--resume_from_checkpoint", "auto",
+        "--overwrite_output_dir", "true",
     ]  # fmt: skip
 
 
