@@ -12,7 +12,7 @@ import pytest
 
 from decausal.sweep.space import name_setting
 from decausal.sweep.storage import open_study
-from decausal.sweep.trials import LOG, SETTING, kind_of, outcomes_of, trials_of
+from decausal.sweep.trials import LOG, SETTING, WORKER, kind_of, outcomes_of, trials_of
 from waiting import wait_for
 
 # Optuna leaves its connections to the garbage collector, of which psycopg warns.
@@ -35,7 +35,7 @@ def postgresql(monkeypatch, tmp_path):
 @pytest.fixture
 def start_worker(recipe, tmp_path, postgresql):
     """Starts `decausal sweep` of four settings, as on a machine of its own: in a directory that no other has."""
-    path = recipe(num_train_epochs=4)
+    path = recipe(num_train_epochs=12)
     workers = []
 
     def start(name):
@@ -69,9 +69,9 @@ def test_the_run_of_a_killed_worker_is_taken_up_by_the_others_and_nothing_is_los
     study = open_study(postgresql, "small")
     doomed = start_worker("doomed")
     wait_for(lambda: any(LOG in trial.user_attrs for trial in trials_of(study)))
-    [lost] = [trial for trial in trials_of(study) if kind_of(trial) == "running"]
     others = [start_worker("one"), start_worker("other")]
     wait_for(lambda: sum(kind_of(trial) == "running" for trial in trials_of(study)) == 3)
+    [lost] = [trial for trial in trials_of(study) if is_run_by(doomed, trial)]
     kill_all_of(doomed)
     assert [worker.wait(timeout=300) for worker in others] == [0, 0]
     kinds = Counter(kind_of(trial) for trial in trials_of(study))
@@ -82,3 +82,8 @@ def test_the_run_of_a_killed_worker_is_taken_up_by_the_others_and_nothing_is_los
     assert name_setting(lost.user_attrs[SETTING]) in names
     assert "unmask=11,seed=7: validation F1" in (tmp_path / "one.log").read_text()
     assert "unmask=11,seed=7: validation F1" in (tmp_path / "other.log").read_text()
+
+
+def is_run_by(worker, trial):
+    """Whether a worker is at that trial."""
+    return kind_of(trial) == "running" and trial.user_attrs[WORKER].endswith(f":{worker.pid}")
