@@ -70,7 +70,7 @@ def test_the_run_of_a_killed_worker_is_taken_up_by_the_others_and_nothing_is_los
     doomed = start_worker("doomed")
     wait_for(lambda: any(LOG in trial.user_attrs for trial in trials_of(study)))
     others = [start_worker("one"), start_worker("other")]
-    wait_for(lambda: sum(kind_of(trial) == "running" for trial in trials_of(study)) == 3)
+    wait_for(lambda: sum(is_at_work(trial) for trial in trials_of(study)) == 3)
     [lost] = [trial for trial in trials_of(study) if is_run_by(doomed, trial)]
     kill_all_of(doomed)
     assert [worker.wait(timeout=300) for worker in others] == [0, 0]
@@ -86,4 +86,9 @@ def test_the_run_of_a_killed_worker_is_taken_up_by_the_others_and_nothing_is_los
 
 def is_run_by(worker, trial):
     """Whether a worker is at that trial."""
-    return kind_of(trial) == "running" and trial.user_attrs[WORKER].endswith(f":{worker.pid}")
+    return is_at_work(trial) and trial.user_attrs[WORKER].endswith(f":{worker.pid}")
+
+
+def is_at_work(trial):
+    """Whether a worker has taken a trial and begun its run."""
+    return kind_of(trial) == "running" and LOG in trial.user_attrs
