@@ -37,7 +37,7 @@ def test_a_sweep_shows_what_it_has_run_and_what_failed(recipe, tmp_path, console
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_sweep_that_is_stopped_saves_its_run_and_the_same_command_goes_on(recipe, tmp_path, number):
     output = tmp_path / "ner"
     command = [

@@ -259,7 +259,7 @@ def test_a_database_that_is_away_for_a_while_ends_no_run(study, make_runs, monke
 
 
 def test_workers_on_one_sqlite_file_take_every_trial_once(storage, tmp_path):
-    settings = Space(tuple(f"{number:05b}" for number in range(32)), (1,))
+    settings = Space(tuple(f"{number:04b}" for number in range(16)), (1,))
     open_study(storage, "small")
     with get_context("spawn").Pool(4) as pool:
         begun = pool.starmap(work_alone, [(storage, tmp_path, settings)] * 4)
