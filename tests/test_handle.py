@@ -72,6 +72,39 @@ def test_paused_gives_the_causal_model_back(llama):
     assert torch.equal(logits(model, input_ids=IDS), after)
 
 
+@pytest.mark.parametrize("pattern", ["none", "0001", "0110", "1,2", "all"])
+def test_only_opens_the_layers_of_a_pattern_exactly_as_unmasking_them_does(llama, pattern):
+    wanted = llama("sdpa")
+    decausal.unmask(wanted, pattern)
+    model = llama("sdpa")
+    handle = decausal.unmask(model, "all")
+    before = logits(model, input_ids=IDS)
+    with handle.only(pattern):
+        assert decausal.unmasked_layers(model) == decausal.unmasked_layers(wanted)
+        assert torch.equal(logits(model, input_ids=IDS), logits(wanted, input_ids=IDS))
+        assert decausal.audit(model, pattern).ok
+    assert torch.equal(logits(model, input_ids=IDS), before)
+
+
+def test_only_leaves_alone_what_another_handle_has_unmasked(llama):
+    model = llama()
+    decausal.unmask(model, "1000")
+    handle = decausal.unmask(model, "0111")
+    with handle.only("0010"):
+        assert decausal.unmasked_layers(model) == (0, 2)
+        with handle.paused():
+            assert decausal.unmasked_layers(model) == (0,)
+        assert decausal.unmasked_layers(model) == (0, 2)
+    assert decausal.unmasked_layers(model) == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("unmasked", ["0011", "none"])
+def test_only_refuses_layers_that_the_handle_has_not_unmasked(llama, unmasked):
+    handle = decausal.unmask(llama(), unmasked)
+    with pytest.raises(ValueError, match=r'only\("0110"\) needs layers 1.*has unmasked'), handle.only("0110"):
+        pass
+
+
 def test_a_handle_may_be_removed_while_paused(llama):
     model = llama("sdpa")
     before = logits(model, input_ids=IDS)

@@ -157,11 +157,39 @@ class Handle:
         the layers once more. A layer that another handle unmasked as well is paused with this one, and the model is
         paused for every thread that uses it.
         """
-        hooks = [hook for hook in open_layers(self.model) if self.key is None or self.key in hook.owners]
+        with self._open_only(()):
+            yield self.model
+
+    @contextmanager
+    def only(self, pattern: str | LayerPattern) -> Iterator[nn.Module]:
+        """Of this handle's layers just those of a pattern open, for the length of a `with` block; as in `paused`.
+
+        So one model is tried, or trained, with one pattern after another: unmask every layer that any of them has.
+
+        Args:
+            pattern: which layers; see `LayerPattern`.
+
+        Raises:
+            ValueError: the pattern does not fit the model's depth, or has a layer that this handle has not unmasked.
+        """
+        parsed = LayerPattern.parse(pattern)
+        layers = parsed.layers(len(find_decoder_stack(self.model).layers))
+        if lacking := tuple(layer for layer in layers if layer not in self.layers):
+            raise ValueError(
+                f'only("{parsed}") needs layers {format_layers(lacking)}, and this handle has unmasked '
+                f"{format_layers(self.layers)}."
+            )
+        with self._open_only(layers):
+            yield self.model
+
+    @contextmanager
+    def _open_only(self, layers: tuple[int, ...]) -> Iterator[None]:
+        mine = [hook for hook in open_layers(self.model) if self.key is None or self.key in hook.owners]
+        hooks = [hook for hook in mine if hook.index not in layers]
         for hook in hooks:
             hook.pause()
         try:
-            yield self.model
+            yield
         finally:
             for hook in hooks:
                 if hook.owners:  # else removed inside the block
