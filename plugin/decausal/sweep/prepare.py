@@ -12,12 +12,13 @@ import optuna
 from decausal._layers import num_decoder_layers
 from decausal._pattern import LayerPattern
 from decausal.sweep.run import Runner
-from decausal.sweep.space import Space, name_setting, parse_axes, parse_patterns, parse_seeds
+from decausal.sweep.space import Space, name_setting, parse_axes, parse_seeds
 from decausal.sweep.storage import HEARTBEAT_SECONDS
 from decausal.tagging.arguments import parse_recipe
 from decausal.tagging.early_exit import keep_first_layers
 from decausal.tagging.model import read_config
 from decausal.tagging.outputs import as_json, depends_on, hash_sentences, writing
+from decausal.tagging.patterns import parse_patterns
 from decausal.tagging.splits import Corpus
 
 STUDY_FILE, COMMON_FILE = "study.db", "sweep.json"

@@ -1,6 +1,6 @@
 """What a sweep tries: patterns, seeds, and further fields of a recipe."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -9,8 +9,6 @@ from optuna import Trial
 from decausal._pattern import LayerPattern
 from decausal.sweep.outcome import Setting
 
-_MOST_GROUPS = 8
-_KINDS = 'a pattern, "groups:4" (all 16 of four groups), "single", "prefixes" or "suffixes"'
 _TAKEN = {
     "unmask": "--patterns",
     "seed": "--seeds",
@@ -81,53 +79,6 @@ class Space:
 def name_setting(setting: Setting) -> str:
     """A setting in one line, and as the name of a directory: `unmask=0011,seed=120`."""
     return ",".join(f"{name}={str(value).replace('/', '_')}" for name, value in setting.items())
-
-
-def parse_patterns(text: str, num_layers: int) -> tuple[str, ...]:
-    """The patterns that a text names, those of the same layers once.
-
-    | text         | means                                                          |
-    |--------------|----------------------------------------------------------------|
-    | `"groups:4"` | all 16 patterns of four groups, `0000` to `1111`               |
-    | `"single"`   | every layer alone                                              |
-    | `"prefixes"` | the first layer, the first two, and so on to all               |
-    | `"suffixes"` | all layers, those from layer 1 on, and so on to the last alone |
-
-    Args:
-        text: patterns or names of this table, with blanks between them.
-        num_layers: the model's number of decoder layers.
-
-    Raises:
-        ValueError: there is none, or one does not fit the model.
-    """
-    found: dict[tuple[int, ...], str] = {}
-    for word in text.split():
-        for pattern in _expand(word, num_layers):
-            found.setdefault(LayerPattern.parse(pattern).layers(num_layers), pattern)
-    if not found:
-        raise ValueError(f"patterns={text!r}: give one or more, with blanks between them: {_KINDS}.")
-    return tuple(found.values())
-
-
-def _expand(word: str, num_layers: int) -> Iterator[str]:
-    kind, _, number = word.partition(":")
-    if kind == "groups":
-        if not number.isdecimal() or not 1 <= int(number) <= min(_MOST_GROUPS, num_layers):
-            raise ValueError(
-                f"patterns={word!r}: give a number of groups from 1 to {min(_MOST_GROUPS, num_layers)}, as in "
-                f'"groups:4"; the model has {num_layers} decoder layers, and m groups are 2 to the m patterns.'
-            )
-        yield from ("".join(bits) for bits in product("01", repeat=int(number)))
-    elif word == "single":
-        yield from (f"{layer}-{layer}" for layer in range(num_layers))
-    elif word == "prefixes":
-        yield from (f"0-{layer}" for layer in range(num_layers))
-    elif word == "suffixes":
-        yield from (f"{layer}-{num_layers - 1}" for layer in range(num_layers))
-    elif word.isalpha() and word not in ("all", "none"):
-        raise ValueError(f"patterns={word!r}: unknown; give {_KINDS}.")
-    else:
-        yield str(LayerPattern.parse(word))
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

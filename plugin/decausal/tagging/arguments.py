@@ -29,6 +29,11 @@ class TaggingArguments:
         default="none",
         metadata={"help": 'Layers to unmask, in quotes: group bits "0011", layers "16-31", "all" or "none".'},
     )
+    shared_patterns: str | None = field(
+        default=None,
+        metadata={"help": 'Several patterns, such as "groups:4": every step trains with another one of them, and the '
+                  "end scores each on the validation data; evaluations on the way open all layers of unmask."},
+    )  # fmt: skip
     scope: str = field(default="all", metadata={"help": 'Which tokens see both sides: "all".'})
     window: str = field(
         default="symmetric",

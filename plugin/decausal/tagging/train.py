@@ -3,8 +3,10 @@
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,12 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import nn
-from transformers import DataCollatorForTokenClassification, EarlyStoppingCallback, PreTrainedTokenizerFast, set_seed
+from transformers import (
+    DataCollatorForTokenClassification,
+    EarlyStoppingCallback,
+    PreTrainedTokenizerFast,
+    set_seed,
+)
 
 from decausal._attach import unmasked_layers
 from decausal._checkpoint import make_record
@@ -38,6 +45,7 @@ from decausal.tagging.processes import check_launch, name_rank, say
 from decausal.tagging.reading.corpus import ReadReport
 from decausal.tagging.results import PREDICTIONS, describe, environment, save_predictions, save_results
 from decausal.tagging.shards import fit_shards
+from decausal.tagging.shared import SharedTrainer, read_patterns
 from decausal.tagging.splits import Corpus, Split, fit_windows
 from decausal.tagging.trainer import TaggingTrainer
 
@@ -98,10 +106,13 @@ def _train(
     # Layers that are not there, or a pattern that does not fit, are better known at once.
     config = keep_first_layers(read_config(model_config), tagging.num_hidden_layers)
     layers = make_record(config, tagging.unmask, tagging.window)["layers"]
+    patterns = read_patterns(tagging, config, layers)
     if tagging.packing:
         check_packable(config, training)
     with training.main_process_first():  # the others find what it has read, and below what it has cut
         corpus = Corpus.read(tagging)
+    if patterns and "validation" not in corpus.sentences:
+        raise ValueError("shared_patterns are scored on validation data, of which there is none: give validation_file.")
     tagging = replace(tagging, tag_scheme=corpus.tag_scheme)
     labels = corpus.labels
     for warning in corpus.warnings():
@@ -148,7 +159,7 @@ def _train(
     if facts["copies"]:
         say(facts["copies"])
     interrupt = StopOnSignal()
-    trainer = _trainer(model, tokenizer, splits, tagging, training, recipe, interrupt)
+    trainer = _trainer(model, tokenizer, splits, tagging, training, recipe, interrupt, patterns)
     if checkpoint is not None:
         fit_shards(checkpoint, trainer)
     check_first = CheckFirst(
@@ -165,6 +176,8 @@ def _train(
         return {}
     with writing(output):
         trainer.save_model()
+    if isinstance(trainer, SharedTrainer):
+        facts["patterns"] = trainer.score_patterns(splits["validation"])
     seconds = round(outcome.metrics["train_runtime"], 1)
     return _finish(trainer, splits, started, {**facts, **check_first.facts, "train_seconds": seconds})
 
@@ -209,6 +222,7 @@ def _trainer(
     training: TaggingTrainingArguments,
     recipe: dict[str, Any],
     interrupt: StopOnSignal,
+    patterns: Sequence[str],
 ) -> TaggingTrainer:
     callbacks: list[transformers.TrainerCallback] = [interrupt]
     if "validation" not in splits:
@@ -221,8 +235,9 @@ def _trainer(
     elif tagging.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(tagging.early_stopping_patience))
     training.label_names = ["labels"]
+    kind = partial(SharedTrainer, patterns=patterns) if patterns else TaggingTrainer
     try:
-        return TaggingTrainer(
+        return kind(
             model=model,
             args=training,
             train_dataset=splits["train"].windows,

@@ -97,12 +97,17 @@ class TaggingTrainer(TokenMeanTrainer, ExactTrainer):
 
     def tag(self, split: Split) -> list[list[str]]:
         """The predicted tag of every word, sentence by sentence."""
+        return self.tag_with_loss(split)[0]
+
+    def tag_with_loss(self, split: Split) -> tuple[list[list[str]], float]:
+        """As `tag`, and the loss as an evaluation reports it: the mean over batches, weighted by their windows."""
         compute_metrics, self.compute_metrics = self.compute_metrics, None
         try:
-            predictions = self.predict(split.windows, metric_key_prefix="predict").predictions
+            output = self.predict(split.windows, metric_key_prefix="predict")
         finally:
             self.compute_metrics = compute_metrics
-        return self._words(split, predictions)
+        assert output.metrics is not None
+        return self._words(split, output.predictions), output.metrics["predict_loss"]
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """As in `Trainer`; refuses a step in which nothing is labelled.
