@@ -46,7 +46,7 @@ def test_single_layers_are_those_that_are_kept(recipe):
         ({}, {"axes": ["lorar=4"]}, "unmask=00,seed=42,lorar=4: command line: unknown field '--lorar': did you mean"),
         ({}, {"axes": ["lora_r=four"]}, "unmask=00,seed=42,lora_r=four: .*invalid int value: 'four'"),
         ({}, {"patterns": "0011", "axes": ["num_hidden_layers=2"]}, "the model has 2 decoder layers"),
-        ({"validation_file": None}, {}, "this recipe has no validation data: give validation_file"),
+        ({"validation_file": None}, {}, "this recipe has none: give validation_file"),
     ],
 )
 def test_what_could_not_be_run_or_compared_is_refused_before_the_first_run(recipe, fields, given, message):

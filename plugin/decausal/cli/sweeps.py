@@ -1,4 +1,4 @@
-"""`decausal sweep` and `report`: many runs of a recipe, and what they have shown."""
+"""`decausal search`, `sweep` and `report`: many runs of a recipe, and what they have shown."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,15 +8,45 @@ import typer
 from decausal.cli.app import app, quiet
 from decausal.cli.options import ANY_FIELDS, Launch
 
+Patterns = Annotated[
+    str, typer.Option(help='Patterns with blanks between them, "groups:4", "single", "prefixes" or "suffixes".')
+]
+
+
+@app.command(context_settings=ANY_FIELDS)
+def search(
+    context: typer.Context,
+    recipe: Path,
+    patterns: Patterns = "groups:4",
+    budget: Annotated[
+        int, typer.Option(min=2, help="Runs to pay for: one for all patterns, the others for the best of them.")
+    ] = 2,
+    launch: Launch = None,
+) -> None:
+    """Find the best pattern for a recipe, for about the price of two runs; the same command goes on.
+
+    One run trains an adapter for all patterns, which ranks them; the best is trained on its own, into a directory
+    below output_dir.
+    """
+    quiet()
+    from decausal.sweep.run import RunFailedError
+    from decausal.sweep.search import run_search
+
+    try:
+        run_search([str(recipe), *context.args], patterns=patterns, budget=budget, launch=launch)
+    except RunFailedError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on", err=True)
+        raise typer.Exit(130) from None
+
 
 @app.command(context_settings=ANY_FIELDS)
 def sweep(
     context: typer.Context,
     recipe: Path,
-    patterns: Annotated[
-        str,
-        typer.Option(help='Patterns with blanks between them, "groups:4", "single", "prefixes" or "suffixes".'),
-    ] = "groups:4",
+    patterns: Patterns = "groups:4",
     seeds: Annotated[str | None, typer.Option(help='Such as "120,121,122"; by default the one of the recipe.')] = None,
     axis: Annotated[
         list[str] | None, typer.Option(help='A further field and its values: "learning_rate=1e-4,5e-4".')

@@ -1,4 +1,4 @@
-"""A sweep as its command line says it, checked before its first run."""
+"""A sweep or search as its command line says it, checked before its first run."""
 
 import json
 import os
@@ -40,17 +40,21 @@ _OF_TRAINING = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep is going to try.
+    """What a sweep or search is going to try.
 
     Attributes:
         space: the settings.
         runner: runs one.
         common: what all runs have in common, and what may not change when the sweep goes on.
+        num_layers: how many decoder layers the model has.
+        num_validation: how many validation sentences a run is scored on.
     """
 
     space: Space
     runner: Runner
     common: dict[str, Any]
+    num_layers: int
+    num_validation: int
 
     @classmethod
     def of(
@@ -102,9 +106,7 @@ class Plan:
             raise ValueError(f"axis={axes}: two values differ in / and _ only: their runs would have one directory.")
         corpus = Corpus.read(tagging)
         if "validation" not in corpus.sentences:
-            raise ValueError(
-                "a sweep chooses by the validation F1, and this recipe has no validation data: give validation_file."
-            )
+            raise ValueError("patterns are chosen on validation data, and this recipe has none: give validation_file.")
         common = {
             **depends_on(tagging, model_config, training, (), corpus.sentences["train"]),
             **{name: getattr(training, name) for name in _OF_TRAINING},
@@ -118,7 +120,7 @@ class Plan:
         }
         for name in ("layers", "seed", *space.axes):
             common.pop(name, None)
-        return cls(space, runner, as_json(common))
+        return cls(space, runner, as_json(common), depth, len(corpus.sentences["validation"]))
 
     def check(self, study: optuna.Study) -> None:
         """Holds what the runs have in common against those that study and directory hold already.
@@ -126,10 +128,18 @@ class Plan:
         Raises:
             ValueError: the two differ.
         """
-        path = self.runner.directory / COMMON_FILE
         self._compare(study.user_attrs.get("common"), f"study={study.study_name!r}", "--study")
-        self._compare(json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None, path, "--output_dir")
+        self.check_directory()
         study.set_user_attr("common", self.common)
+
+    def check_directory(self) -> None:
+        """As `check`, for the directory alone.
+
+        Raises:
+            ValueError: it holds runs of another sweep or search.
+        """
+        path = self.runner.directory / COMMON_FILE
+        self._compare(json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None, path, "--output_dir")
         with writing(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = path.with_suffix(f".{os.getpid()}")  # other workers read it meanwhile

@@ -1,0 +1,177 @@
+"""`decausal search`: what it runs, what it chooses, and what it leaves behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from decausal.cli import app
+from decausal.sweep import search
+from decausal.sweep.outcome import Outcome, Setting
+from decausal.sweep.run import RunFailedError, Runner
+from decausal.sweep.search import run_search
+from decausal.tagging.patterns import parse_patterns
+from sweep_parts import outcome
+from waiting import wait_for
+
+PATTERNS = ("00", "01", "10", "11")
+
+
+@pytest.fixture
+def console(tmp_path):
+    with (tmp_path / "screen").open("w") as file:
+        yield Console(file=file, width=200)
+
+
+def flags(overrides: tuple[str, ...]) -> dict[str, str]:
+    return dict(zip(overrides[::2], overrides[1::2], strict=True))
+
+
+@dataclass
+class Launches:
+    """Stands in for the launches of a `Runner`: `loss` of the shared adapter and `f1` of single runs say what comes."""
+
+    loss: dict[str, float]
+    f1: dict[str, float]
+    begun: list[tuple[Setting, tuple[str, ...]]] = field(default_factory=list)
+
+    def __call__(self, runner: Runner, setting: Setting, *_: object) -> Outcome:
+        self.begun.append((setting, runner.overrides))
+        if "unmask" in setting:
+            return outcome(setting, self.f1[setting["unmask"]])
+        directory = runner.output_of(setting)
+        shared = replace(outcome({"unmask": "1111", **setting}), seconds=7.5)
+        if directory.exists():  # what is finished is read
+            return shared
+        directory.mkdir(parents=True)
+        patterns = parse_patterns(flags(runner.overrides)["--shared_patterns"], num_layers=4)
+        scores = {pattern: {"f1": 50.0, "loss": self.loss[pattern]} for pattern in patterns}
+        (directory / "results.json").write_text(json.dumps({"patterns": scores}))
+        return shared
+
+    @property
+    def alone(self) -> list[str]:
+        return [setting["unmask"] for setting, _ in self.begun if "unmask" in setting]
+
+
+@pytest.fixture
+def launches(monkeypatch) -> Launches:
+    found = Launches(dict(zip(PATTERNS, (0.4, 0.1, 0.3, 0.2), strict=True)), {"01": 60.0, "11": 70.0, "10": 80.0})
+    monkeypatch.setattr(Runner, "run", lambda runner, setting, *rest: found(runner, setting, *rest))
+    return found
+
+
+def test_the_best_of_the_shared_adapter_is_trained_on_its_own(recipe, launches, console):
+    found = run_search([recipe()], patterns="groups:2", console=console)
+    assert launches.alone == ["01"]
+    assert [one.pattern for one in found.candidates] == ["01", "11", "10", "00"]
+    assert (found.best.pattern, found.best.layers) == ("01", (2, 3))
+    assert found.cost == pytest.approx((7.5 + 5.0) / 5.0)
+
+
+def test_of_several_finalists_the_best_on_validation_data_wins(recipe, launches, console, tmp_path):
+    found = run_search([recipe()], patterns="groups:2", budget=3, console=console)
+    assert launches.alone == ["01", "11"]
+    assert [one.pattern for one in found.candidates] == ["11", "01", "10", "00"]
+    saved = json.loads((tmp_path / "run" / "search.json").read_text())
+    assert saved["best"] == "11"
+    assert saved["candidates"][0]["alone"]["validation"]["f1"] == 70.0
+
+
+def test_a_budget_larger_than_the_patterns_trains_each_once(recipe, launches, console):
+    run_search([recipe()], patterns="01 10 11", budget=9, console=console)
+    assert launches.alone == ["01", "11", "10"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentences"),
+    [({"num_train_epochs": 40}, "33"), ({"num_train_epochs": 1}, "33"), ({"max_eval_samples": 20}, "20")],
+)
+def test_the_shared_run_is_the_recipe_without_evaluations_on_the_way(recipe, launches, console, fields, sentences):
+    launches.loss["1-1"] = 0.5
+    run_search([recipe(**fields)], patterns="01 1-1", console=console)
+    assert flags(launches.begun[0][1]) == {
+        "--unmask": "1-1,2-2,3-3",
+        "--shared_patterns": "01 1-1",
+        "--eval_strategy": "no",
+        "--load_best_model_at_end": "false",
+        "--max_eval_samples": sentences,
+    }
+
+
+def test_scores_of_many_patterns_take_as_many_sentences_as_the_evaluations_of_a_run(
+    recipe, launches, console, monkeypatch
+):
+    monkeypatch.setattr(search, "_FEWEST_SENTENCES", 10)
+    run_search([recipe(num_train_epochs=2)], patterns="groups:2", console=console)
+    assert flags(launches.begun[0][1])["--max_eval_samples"] == str(2 * 33 // 4)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"budget": 1}, "budget=1: one run ranks the patterns"),
+        ({"patterns": "0011 2-3"}, "are one pattern, of 4 layers"),
+        ({"patterns": "groups:7"}, "the model has 4 decoder layers"),
+    ],
+)
+def test_what_is_no_search_is_refused_before_the_first_run(recipe, launches, console, given, message):
+    with pytest.raises(ValueError, match=message):
+        run_search([recipe()], **{"patterns": "groups:2", "console": console} | given)
+    assert not launches.begun
+
+
+def test_a_directory_with_other_runs_is_refused(recipe, launches, console):
+    run_search([recipe()], patterns="groups:2", console=console)
+    with pytest.raises(ValueError, match=r"its runs have learning_rate=0.01, and these would have 0.02"):
+        run_search([recipe(learning_rate=2e-2)], patterns="groups:2", console=console)
+
+
+def test_a_shared_run_of_other_patterns_is_not_taken_for_this_one(recipe, launches, console):
+    run_search([recipe()], patterns="groups:2", console=console)
+    with pytest.raises(ValueError, match="holds a run of other patterns, 00 01 10 11"):
+        run_search([recipe()], patterns="01 11", console=console)
+
+
+def test_a_run_that_fails_ends_the_search_with_what_it_said(recipe, monkeypatch):
+    def refuse(*_: object) -> Outcome:
+        raise RunFailedError("exit status 1: error: no memory")
+
+    monkeypatch.setattr(Runner, "run", refuse)
+    result = CliRunner().invoke(app, ["search", recipe(), "--patterns", "groups:2"])
+    assert result.exit_code == 1
+    assert "error: exit status 1: error: no memory" in result.stderr
+
+
+def command(recipe: str, output: Path) -> list[str]:
+    return [sys.executable, "-m", "decausal", "search", recipe, "--patterns", "01 11", "--output_dir", str(output)]
+
+
+def test_a_search_that_is_stopped_goes_on_and_its_runs_are_a_sweeps(recipe, tmp_path):
+    output, path = tmp_path / "ner", recipe(num_train_epochs=30)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    worker = subprocess.Popen(command(path, output), env=environment, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: list(output.glob("shared/trials/*/checkpoint-*/trainer_state.json")))
+    worker.send_signal(signal.SIGTERM)
+    assert "stopped; the same command goes on" in worker.communicate(timeout=60)[1]
+    assert worker.returncode == 130
+    again = subprocess.run(
+        command(path, output), env=environment, capture_output=True, text=True, timeout=300, check=True
+    )
+    assert "going on from" in (output / "shared" / "logs" / "seed=42.log").read_text()
+    saved = json.loads((output / "search.json").read_text())
+    assert f'best: "{saved["best"]}"' in again.stdout
+    assert json.loads((Path(saved["candidates"][0]["output"]) / "results.json").read_text())["unmask"] == saved["best"]
+    log = output / "logs" / f"unmask={saved['best']},seed=42.log"
+    before = log.read_text()
+    sweep = [*command(path, output)[:3], "sweep", *command(path, output)[4:]]
+    subprocess.run(sweep, env=environment, capture_output=True, timeout=300, check=True)
+    assert log.read_text() == before, "the sweep has run what the search had run"
+    assert len(list(output.glob("trials/*/results.json"))) == 2
