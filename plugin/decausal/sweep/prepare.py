@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,14 +47,14 @@ class Plan:
         runner: runs one.
         common: what all runs have in common, and what may not change when the sweep goes on.
         num_layers: how many decoder layers the model has.
-        num_validation: how many validation sentences a run is scored on.
+        num_sentences: how many of each split a run reads.
     """
 
     space: Space
     runner: Runner
     common: dict[str, Any]
     num_layers: int
-    num_validation: int
+    num_sentences: Mapping[str, int]
 
     @classmethod
     def of(
@@ -120,7 +120,8 @@ class Plan:
         }
         for name in ("layers", "seed", *space.axes):
             common.pop(name, None)
-        return cls(space, runner, as_json(common), depth, len(corpus.sentences["validation"]))
+        sizes = {name: len(found) for name, found in corpus.sentences.items()}
+        return cls(space, runner, as_json(common), depth, sizes)
 
     def check(self, study: optuna.Study) -> None:
         """Holds what the runs have in common against those that study and directory hold already.

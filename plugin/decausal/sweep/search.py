@@ -116,13 +116,14 @@ def shared_runner(plan: Plan, patterns: str) -> Runner:
     _, _, training = parse_recipe([str(plan.runner.recipe), *plan.runner.overrides])
     layers = {layer for pattern in plan.space.patterns for layer in LayerPattern(pattern).layers(plan.num_layers)}
     passes = max(1, round(training.num_train_epochs)) if training.eval_strategy == "epoch" else 1
-    sentences = max(passes * plan.num_validation // len(plan.space.patterns), _FEWEST_SENTENCES)
+    available = plan.num_sentences["validation"]
+    sentences = min(available, max(passes * available // len(plan.space.patterns), _FEWEST_SENTENCES))
     fields = {
         "unmask": ",".join(f"{layer}-{layer}" for layer in sorted(layers)),
         "shared_patterns": patterns,
         "eval_strategy": "no",
         "load_best_model_at_end": "false",
-        "max_eval_samples": min(sentences, plan.num_validation),
+        "max_eval_samples": sentences,
     }
     flags = [text for name, value in fields.items() for text in (f"--{name}", str(value))]
     return replace(plan.runner, overrides=(*plan.runner.overrides, *flags), directory=plan.runner.directory / "shared")

@@ -1,0 +1,221 @@
+"""Ways of finding the best pattern, held against a sweep that has tried all of them.
+
+python scripts/measure_search.py SWEEP.json RESULTS.json OUTPUT_DIR RECIPE.yaml [--field value ...]
+
+SWEEP.json is what scripts/save_sweep.py has written of a sweep with groups:4 on the same recipe. For each of its seeds:
+
+- shared: what `decausal search` does: one run with an adapter for all patterns, by its loss and by its F1;
+- short: each pattern on its own, for a sixteenth of the steps;
+- epoch N: each pattern on its own, up to evaluation N, from the curves of the sweep itself;
+- one seed: each pattern on its own to the end, with this seed alone.
+
+Regret is what the pattern chosen lacks to the best one, both as means over the sweep's seeds. Cost is in units of one
+run of the recipe, that with the pattern chosen included; a sentence trained on counts three times one that is tagged
+(forward, and backward twice as dear). Test data and the start of processes are left out. Stopped, it goes on.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from scipy.stats import spearmanr
+
+from decausal.sweep.prepare import Plan
+from decausal.sweep.search import shared_runner
+from decausal.tagging.arguments import parse_recipe
+from decausal.tagging.results import RESULTS, environment
+
+GROUPS = "groups:4"
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The runs of a sweep, and their mean scores over seeds."""
+
+    runs: list[dict[str, Any]]
+
+    def of_seed(self, seed: int) -> dict[str, dict[str, Any]]:
+        """The run of each pattern."""
+        return {run["setting"]["unmask"]: run for run in self.runs if run["setting"]["seed"] == seed}
+
+    def mean_f1(self, split: str) -> Scores:
+        """Of each pattern, over seeds."""
+        found = defaultdict(list)
+        for run in self.runs:
+            found[run["setting"]["unmask"]].append(run["scores"][split]["f1"])
+        return {pattern: mean(values) for pattern, values in found.items()}
+
+    @property
+    def seeds(self) -> list[int]:
+        """Those of its runs."""
+        return sorted({run["setting"]["seed"] for run in self.runs})
+
+    def noise(self) -> float:
+        """The standard deviation of a pattern's validation F1 over seeds, on average over patterns."""
+        found = defaultdict(list)
+        for run in self.runs:
+            found[run["setting"]["unmask"]].append(run["scores"]["validation"]["f1"])
+        deviations = [stdev(values) if len(values) > 1 else 0.0 for values in found.values()]
+        return mean(deviations)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of the recipe takes: sentences trained on, over all epochs, and those of an evaluation."""
+
+    trained_on: float
+    validated_on: int
+    num_evaluations: int
+
+    @classmethod
+    def of(cls, plan: Plan, truth: Truth) -> "Run":
+        """As the recipe says; the number of evaluations is that of the runs themselves."""
+        _, _, training = parse_recipe([str(plan.runner.recipe), *plan.runner.overrides])
+        num_evaluations = min(len(run["curve"]) for run in truth.runs)
+        sizes = plan.num_sentences
+        return cls(training.num_train_epochs * sizes["train"], sizes["validation"], num_evaluations)
+
+    @property
+    def passes(self) -> float:
+        """Forward passes, a backward pass being two, without the test data."""
+        return 3 * self.trained_on + (self.num_evaluations + 1) * self.validated_on
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What one strategy has said with one seed."""
+
+    strategy: str
+    seed: int
+    scores: Scores  # the larger, the better
+    passes: float  # what it took, before the run with the pattern chosen
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A ranking against the truth: Spearman's correlation, F1 lost by following it, and what it cost, in runs."""
+
+    strategy: str
+    seed: int
+    chosen: str
+    rank_correlation: float
+    validation_regret: float
+    test_regret: float
+    cost: float
+    scores: Scores
+
+
+def main() -> None:
+    """Measure as the command line says."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    for name in ("sweep", "results", "output"):
+        parser.add_argument(name, type=Path)
+    arguments, recipe = parser.parse_known_args()
+    truth = Truth(json.loads(arguments.sweep.read_text(encoding="utf-8"))["runs"])
+    plan = Plan.of([*recipe, "--output_dir", str(arguments.output)], GROUPS)
+    verdicts: list[Verdict] = []
+    one_run = Run.of(plan, truth)
+    for seed in truth.seeds:
+        for ranking in [
+            *rank_by_curves(truth, seed, one_run),
+            *rank_shared(plan, seed, one_run),
+            rank_short(plan, seed, one_run),
+        ]:
+            verdicts.append(judge(ranking, truth, one_run))
+            print(describe(verdicts[-1]), flush=True)
+            save(arguments.results, arguments.sweep, truth, verdicts)
+
+
+def rank_by_curves(truth: Truth, seed: int, one_run: Run) -> list[Ranking]:
+    """By the evaluations of the sweep's own runs, and by their end."""
+    runs = truth.of_seed(seed)
+    rankings = [Ranking("one seed", seed, final_f1(runs), (len(runs) - 1) * one_run.passes)]  # the one chosen is there
+    for number in range(1, one_run.num_evaluations):
+        scores = {pattern: run["curve"][number - 1]["f1"] for pattern, run in runs.items()}
+        part = number / one_run.num_evaluations
+        passes = len(runs) * (3 * part * one_run.trained_on + number * one_run.validated_on)
+        rankings.append(Ranking(f"epoch {number} of {one_run.num_evaluations}", seed, scores, passes))
+    return rankings
+
+
+def final_f1(runs: dict[str, dict[str, Any]]) -> Scores:
+    return {pattern: run["scores"]["validation"]["f1"] for pattern, run in runs.items()}
+
+
+def rank_shared(plan: Plan, seed: int, one_run: Run) -> list[Ranking]:
+    """As `decausal search`."""
+    runner = shared_runner(plan, GROUPS)
+    outcome = runner.run({"seed": seed})
+    results = json.loads((runner.output_of(outcome.setting) / RESULTS).read_text(encoding="utf-8"))
+    patterns: dict[str, Scores] = results["patterns"]
+    passes = 3 * one_run.trained_on + (len(patterns) + 1) * results["windows"]["validation"]["sentences"]
+    return [
+        Ranking("shared, by loss", seed, {name: -found["loss"] for name, found in patterns.items()}, passes),
+        Ranking("shared, by F1", seed, {name: found["f1"] for name, found in patterns.items()}, passes),
+    ]
+
+
+def rank_short(plan: Plan, seed: int, one_run: Run) -> Ranking:
+    """By short runs of each pattern alone, scored on as many sentences as `rank_shared`."""
+    shared = shared_runner(plan, GROUPS)
+    results = json.loads((shared.output_of({"seed": seed}) / RESULTS).read_text(encoding="utf-8"))
+    sentences = results["windows"]["validation"]["sentences"]
+    fields = {
+        "max_steps": max(1, results["steps"] // len(plan.space.patterns)),
+        "max_eval_samples": sentences,
+        "max_test_samples": 1,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "load_best_model_at_end": "false",
+    }
+    flags = [text for name, value in fields.items() for text in (f"--{name}", str(value))]
+    directory = plan.runner.directory / "short"
+    runner = replace(plan.runner, overrides=(*plan.runner.overrides, *flags), directory=directory)
+    runs = {pattern: runner.run({"unmask": pattern, "seed": seed}) for pattern in plan.space.patterns}
+    scores = {pattern: float(run.scores["validation"]["f1"]) for pattern, run in runs.items()}
+    return Ranking("short", seed, scores, 3 * one_run.trained_on + len(runs) * sentences)
+
+
+def judge(ranking: Ranking, truth: Truth, one_run: Run) -> Verdict:
+    """Hold a ranking against the truth."""
+    validation, test = truth.mean_f1("validation"), truth.mean_f1("test")
+    chosen = max(ranking.scores, key=ranking.scores.__getitem__)
+    best = max(validation, key=validation.__getitem__)
+    patterns = sorted(validation)
+    correlation = spearmanr([ranking.scores[name] for name in patterns], [validation[name] for name in patterns])
+    return Verdict(
+        ranking.strategy,
+        ranking.seed,
+        chosen,
+        float(correlation.statistic),
+        validation[best] - validation[chosen],
+        test[best] - test[chosen],
+        (ranking.passes + one_run.passes) / one_run.passes,
+        ranking.scores,
+    )
+
+
+def describe(verdict: Verdict) -> str:
+    return (
+        f"{verdict.strategy}, seed {verdict.seed}: {verdict.chosen}, regret {verdict.validation_regret:.2f} (test "
+        f"{verdict.test_regret:.2f}), rank correlation {verdict.rank_correlation:.2f}, cost {verdict.cost:.1f} runs"
+    )
+
+
+def save(path: Path, sweep: Path, truth: Truth, verdicts: list[Verdict]) -> None:
+    facts = {
+        **environment(),
+        "sweep": sweep.name,
+        "standard deviation of validation F1 over seeds": truth.noise(),
+        "verdicts": [asdict(verdict) for verdict in verdicts],
+    }
+    path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
