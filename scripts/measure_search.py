@@ -4,8 +4,9 @@ python scripts/measure_search.py SWEEP.json RESULTS.json OUTPUT_DIR RECIPE.yaml 
 
 SWEEP.json is what scripts/save_sweep.py has written of a sweep with groups:4 on the same recipe. For each of its seeds:
 
-- shared: what `decausal search` does: one run with an adapter for all patterns, by its loss and by its F1;
-- short: each pattern on its own, for a sixteenth of the steps;
+- shared: one run with an adapter for all patterns, those of groups:4 or the nested ones, in batches of the recipe or of a
+  quarter; `decausal search` takes the nested ones and a quarter;
+- short: each of the nested patterns on its own, for a fifth of the steps;
 - epoch N: each pattern on its own, up to evaluation N, from the curves of the sweep itself;
 - one seed: each pattern on its own to the end, with this seed alone.
 
@@ -25,11 +26,12 @@ from typing import Any
 from scipy.stats import spearmanr
 
 from decausal.sweep.prepare import Plan
+from decausal.sweep.run import Runner
 from decausal.sweep.search import shared_runner
 from decausal.tagging.arguments import parse_recipe
 from decausal.tagging.results import RESULTS, environment
 
-GROUPS = "groups:4"
+GROUPS, NESTED = "groups:4", "suffixes:4"
 Scores = dict[str, float]
 
 
@@ -115,16 +117,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     for name in ("sweep", "results", "output"):
         parser.add_argument(name, type=Path)
+    parser.add_argument("--smaller", type=int, nargs="+", default=[4, 1], help="how many times the shared batches are")
+    parser.add_argument("--short", action=argparse.BooleanOptionalAction, default=True)
     arguments, recipe = parser.parse_known_args()
     truth = Truth(json.loads(arguments.sweep.read_text(encoding="utf-8"))["runs"])
-    plan = Plan.of([*recipe, "--output_dir", str(arguments.output)], GROUPS)
+    plans = {name: Plan.of([*recipe, "--output_dir", str(arguments.output)], name) for name in (NESTED, GROUPS)}
     verdicts: list[Verdict] = []
-    one_run = Run.of(plan, truth)
+    one_run = Run.of(plans[GROUPS], truth)
     for seed in truth.seeds:
         for ranking in [
             *rank_by_curves(truth, seed, one_run),
-            *rank_shared(plan, seed, one_run),
-            rank_short(plan, seed, one_run),
+            *(rank_shared(plans[name], name, k, seed, one_run) for name in plans for k in arguments.smaller),
+            *([rank_short(plans[NESTED], seed, one_run)] if arguments.short else []),
         ]:
             verdicts.append(judge(ranking, truth, one_run))
             print(describe(verdicts[-1]), flush=True)
@@ -147,26 +151,24 @@ def final_f1(runs: dict[str, dict[str, Any]]) -> Scores:
     return {pattern: run["scores"]["validation"]["f1"] for pattern, run in runs.items()}
 
 
-def rank_shared(plan: Plan, seed: int, one_run: Run) -> list[Ranking]:
-    """As `decausal search`."""
-    runner = shared_runner(plan, GROUPS)
+def rank_shared(plan: Plan, patterns: str, smaller: int, seed: int, one_run: Run) -> Ranking:
+    """As `decausal search`, or with other patterns and batches."""
+    runner = shared_runner(plan, patterns, smaller)
+    runner = replace(runner, directory=runner.directory / f"{patterns},batch=1_{smaller}")
     outcome = runner.run({"seed": seed})
     results = json.loads((runner.output_of(outcome.setting) / RESULTS).read_text(encoding="utf-8"))
-    patterns: dict[str, Scores] = results["patterns"]
-    passes = 3 * one_run.trained_on + (len(patterns) + 1) * results["windows"]["validation"]["sentences"]
-    return [
-        Ranking("shared, by loss", seed, {name: -found["loss"] for name, found in patterns.items()}, passes),
-        Ranking("shared, by F1", seed, {name: found["f1"] for name, found in patterns.items()}, passes),
-    ]
+    found: dict[str, Scores] = results["patterns"]
+    scores = {pattern: facts["f1"] - 1e-3 * facts["loss"] for pattern, facts in found.items()}  # the loss where F1 ties
+    passes = 3 * one_run.trained_on + (len(found) + 1) * num_scored(runner)
+    return Ranking(f"shared {patterns}, batch / {smaller}", seed, scores, passes)
 
 
 def rank_short(plan: Plan, seed: int, one_run: Run) -> Ranking:
-    """By short runs of each pattern alone, scored on as many sentences as `rank_shared`."""
-    shared = shared_runner(plan, GROUPS)
-    results = json.loads((shared.output_of({"seed": seed}) / RESULTS).read_text(encoding="utf-8"))
-    sentences = results["windows"]["validation"]["sentences"]
+    """By short runs of each pattern alone, scored on as many sentences as those of a shared run."""
+    sentences = num_scored(shared_runner(plan, NESTED))
+    _, _, training = parse_recipe([str(plan.runner.recipe), *plan.runner.overrides])
     fields = {
-        "max_steps": max(1, results["steps"] // len(plan.space.patterns)),
+        "num_train_epochs": training.num_train_epochs / len(plan.space.patterns),
         "max_eval_samples": sentences,
         "max_test_samples": 1,
         "eval_strategy": "no",
@@ -178,7 +180,14 @@ def rank_short(plan: Plan, seed: int, one_run: Run) -> Ranking:
     runner = replace(plan.runner, overrides=(*plan.runner.overrides, *flags), directory=directory)
     runs = {pattern: runner.run({"unmask": pattern, "seed": seed}) for pattern in plan.space.patterns}
     scores = {pattern: float(run.scores["validation"]["f1"]) for pattern, run in runs.items()}
-    return Ranking("short", seed, scores, 3 * one_run.trained_on + len(runs) * sentences)
+    return Ranking("short suffixes:4", seed, scores, 3 * one_run.trained_on + len(runs) * sentences)
+
+
+def num_scored(runner: Runner) -> int:
+    """Validation sentences that a shared run scores patterns on."""
+    tagging, _, _ = parse_recipe([str(runner.recipe), *runner.overrides])
+    assert tagging.max_eval_samples is not None
+    return tagging.max_eval_samples
 
 
 def judge(ranking: Ranking, truth: Truth, one_run: Run) -> Verdict:
@@ -186,7 +195,7 @@ def judge(ranking: Ranking, truth: Truth, one_run: Run) -> Verdict:
     validation, test = truth.mean_f1("validation"), truth.mean_f1("test")
     chosen = max(ranking.scores, key=ranking.scores.__getitem__)
     best = max(validation, key=validation.__getitem__)
-    patterns = sorted(validation)
+    patterns = sorted(ranking.scores)
     correlation = spearmanr([ranking.scores[name] for name in patterns], [validation[name] for name in patterns])
     return Verdict(
         ranking.strategy,

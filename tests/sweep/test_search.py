@@ -36,10 +36,11 @@ def flags(overrides: tuple[str, ...]) -> dict[str, str]:
 
 @dataclass
 class Launches:
-    """Stands in for the launches of a `Runner`: `loss` of the shared adapter and `f1` of single runs say what comes."""
+    """Stands in for the launches of a `Runner`: F1 of the shared adapter and of single runs say what comes."""
 
-    loss: dict[str, float]
+    shared: dict[str, float]
     f1: dict[str, float]
+    loss: dict[str, float] = field(default_factory=dict)
     begun: list[tuple[Setting, tuple[str, ...]]] = field(default_factory=list)
 
     def __call__(self, runner: Runner, setting: Setting, *_: object) -> Outcome:
@@ -52,7 +53,7 @@ class Launches:
             return shared
         directory.mkdir(parents=True)
         patterns = parse_patterns(flags(runner.overrides)["--shared_patterns"], num_layers=4)
-        scores = {pattern: {"f1": 50.0, "loss": self.loss[pattern]} for pattern in patterns}
+        scores = {pattern: {"f1": self.shared[pattern], "loss": self.loss.get(pattern, 1.0)} for pattern in patterns}
         (directory / "results.json").write_text(json.dumps({"patterns": scores}))
         return shared
 
@@ -63,7 +64,7 @@ class Launches:
 
 @pytest.fixture
 def launches(monkeypatch) -> Launches:
-    found = Launches(dict(zip(PATTERNS, (0.4, 0.1, 0.3, 0.2), strict=True)), {"01": 60.0, "11": 70.0, "10": 80.0})
+    found = Launches(dict(zip(PATTERNS, (20.0, 50.0, 30.0, 40.0), strict=True)), {"01": 60.0, "11": 70.0, "10": 80.0})
     monkeypatch.setattr(Runner, "run", lambda runner, setting, *rest: found(runner, setting, *rest))
     return found
 
@@ -95,11 +96,14 @@ def test_a_budget_larger_than_the_patterns_trains_each_once(recipe, launches, co
     [({"num_train_epochs": 40}, "33"), ({"num_train_epochs": 1}, "33"), ({"max_eval_samples": 20}, "20")],
 )
 def test_the_shared_run_is_the_recipe_without_evaluations_on_the_way(recipe, launches, console, fields, sentences):
-    launches.loss["1-1"] = 0.5
+    launches.shared["1-1"] = 10.0
     run_search([recipe(**fields)], patterns="01 1-1", console=console)
     assert flags(launches.begun[0][1]) == {
         "--unmask": "1-1,2-2,3-3",
         "--shared_patterns": "01 1-1",
+        "--per_device_train_batch_size": "4",
+        "--gradient_accumulation_steps": "1",
+        "--learning_rate": "0.005",
         "--eval_strategy": "no",
         "--load_best_model_at_end": "false",
         "--max_eval_samples": sentences,
@@ -112,6 +116,25 @@ def test_scores_of_many_patterns_take_as_many_sentences_as_the_evaluations_of_a_
     monkeypatch.setattr(search, "_FEWEST_SENTENCES", 10)
     run_search([recipe(num_train_epochs=2)], patterns="groups:2", console=console)
     assert flags(launches.begun[0][1])["--max_eval_samples"] == str(2 * 33 // 4)
+
+
+@pytest.mark.parametrize(
+    ("batch", "accumulation", "smaller", "learning_rate"),
+    [(8, 8, ("8", "2"), 0.005), (8, 2, ("4", "1"), 0.005), (2, 3, ("1", "3"), 0.01 / 2**0.5), (1, 1, ("1", "1"), 0.01)],
+)
+def test_the_shared_run_takes_smaller_batches(recipe, launches, console, batch, accumulation, smaller, learning_rate):
+    path = recipe(per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation)
+    run_search([path], patterns="groups:2", console=console)
+    found = flags(launches.begun[0][1])
+    assert (found["--per_device_train_batch_size"], found["--gradient_accumulation_steps"]) == smaller
+    assert float(found["--learning_rate"]) == pytest.approx(learning_rate)
+
+
+def test_of_patterns_with_the_same_f1_that_with_the_smaller_loss_is_tried(recipe, launches, console):
+    launches.shared = dict.fromkeys(PATTERNS, 0.0)
+    launches.loss = {"00": 0.4, "01": 0.3, "10": 0.1, "11": 0.2}
+    run_search([recipe()], patterns="groups:2", console=console)
+    assert launches.alone == ["10"]
 
 
 @pytest.mark.parametrize(

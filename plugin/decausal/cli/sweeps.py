@@ -9,7 +9,11 @@ from decausal.cli.app import app, quiet
 from decausal.cli.options import ANY_FIELDS, Launch
 
 Patterns = Annotated[
-    str, typer.Option(help='Patterns with blanks between them, "groups:4", "single", "prefixes" or "suffixes".')
+    str,
+    typer.Option(
+        help='Patterns with blanks between them; "groups:4", "suffixes:4" and "prefixes:4" are of four groups, '
+        '"single", "suffixes" and "prefixes" of layers.'
+    ),
 ]
 
 
@@ -17,7 +21,7 @@ Patterns = Annotated[
 def search(
     context: typer.Context,
     recipe: Path,
-    patterns: Patterns = "groups:4",
+    patterns: Patterns = "suffixes:4",
     budget: Annotated[
         int, typer.Option(min=2, help="Runs to pay for: one for all patterns, the others for the best of them.")
     ] = 2,

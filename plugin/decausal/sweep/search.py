@@ -1,11 +1,12 @@
 """`decausal search`: which pattern is best, for about the price of two runs.
 
 One run trains a single adapter for all patterns, each step with another one (`shared_patterns`), and scores every
-pattern with it. The best are then trained on their own. How near this comes to trying everything is measured in
-RESULTS.md, section "Search".
+pattern with it. The best are then trained on their own. How near this comes to trying everything, and that it does so
+for nested patterns and with small batches only, is measured in RESULTS.md, section "Search".
 """
 
 import json
+import math
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from decausal.tagging.results import RESULTS, environment
 
 SEARCH_FILE = "search.json"
 _FEWEST_SENTENCES = 100
+_SMALLER = 4
+"""The shared run takes as many times more steps, of batches as many times smaller."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Found:
     """What a search has found.
 
     Attributes:
-        candidates: all patterns; those with a run of their own first, then by the shared loss, the best in front.
+        candidates: all patterns; those with a run of their own first, then by the shared F1, the best in front.
         cost: the seconds of all runs, in units of the mean of those with one pattern.
     """
 
@@ -68,7 +71,7 @@ class Found:
 def run_search(
     arguments: Sequence[str],
     *,
-    patterns: str = "groups:4",
+    patterns: str = "suffixes:4",
     budget: int = 2,
     launch: Path | None = None,
     console: Console | None = None,
@@ -97,7 +100,7 @@ def run_search(
     plan.check_directory()
     with _terminating_like_an_interrupt():
         shared, shared_seconds = _run_shared(plan, patterns, console)
-        ranking = sorted(shared, key=lambda pattern: shared[pattern]["loss"])
+        ranking = sorted(shared, key=lambda pattern: _rank(shared[pattern]))
         finalists = [_run_alone(plan, pattern, console) for pattern in ranking[: budget - 1]]
     found = _compare(plan, shared, finalists, shared_seconds)
     facts = {**environment(), **asdict(found), "best": found.best.pattern}
@@ -107,13 +110,23 @@ def run_search(
     return found
 
 
-def shared_runner(plan: Plan, patterns: str) -> Runner:
+def shared_runner(plan: Plan, patterns: str, smaller: int = _SMALLER) -> Runner:
     """Runs the recipe with one adapter for all patterns.
 
-    It trains as long as the recipe does, without evaluations on the way; the passes over validation sentences that
-    these would take go into the scores of the patterns.
+    It trains on as many sentences as the recipe does, in smaller batches: every pattern is to have many steps. The
+    learning rate falls with the square root of the batch. There are no evaluations on the way; the passes over
+    validation sentences that they would take go into the scores of the patterns.
+
+    Args:
+        plan: of the patterns that share the adapter.
+        patterns: the same, as `parse_patterns` reads them.
+        smaller: how many times smaller the batches are.
     """
     _, _, training = parse_recipe([str(plan.runner.recipe), *plan.runner.overrides])
+    batch, accumulation = _smaller_batch(
+        training.per_device_train_batch_size, training.gradient_accumulation_steps, smaller
+    )
+    part = batch * accumulation / (training.per_device_train_batch_size * training.gradient_accumulation_steps)
     layers = {layer for pattern in plan.space.patterns for layer in LayerPattern(pattern).layers(plan.num_layers)}
     passes = max(1, round(training.num_train_epochs)) if training.eval_strategy == "epoch" else 1
     available = plan.num_sentences["validation"]
@@ -121,12 +134,21 @@ def shared_runner(plan: Plan, patterns: str) -> Runner:
     fields = {
         "unmask": ",".join(f"{layer}-{layer}" for layer in sorted(layers)),
         "shared_patterns": patterns,
+        "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": accumulation,
+        "learning_rate": training.learning_rate * math.sqrt(part),
         "eval_strategy": "no",
         "load_best_model_at_end": "false",
         "max_eval_samples": sentences,
     }
     flags = [text for name, value in fields.items() for text in (f"--{name}", str(value))]
     return replace(plan.runner, overrides=(*plan.runner.overrides, *flags), directory=plan.runner.directory / "shared")
+
+
+def _smaller_batch(batch: int, accumulation: int, smaller: int) -> tuple[int, int]:
+    """Sentences of a device and batches of a step, their product smaller; fewer batches before smaller ones."""
+    fewer = math.gcd(accumulation, smaller)
+    return max(1, batch // (smaller // fewer)), accumulation // fewer
 
 
 def print_found(found: Found, console: Console) -> None:
@@ -137,8 +159,7 @@ def print_found(found: Found, console: Console) -> None:
     )
     for candidate in found.candidates:
         alone = [f"{candidate.alone[name]['f1']:.2f}" if candidate.alone else "" for name in splits]
-        shared = f"{candidate.shared['loss']:.4f}", f"{candidate.shared['f1']:.2f}"
-        table.add_row(candidate.pattern, format_layers(candidate.layers), *shared, *alone)
+        table.add_row(candidate.pattern, format_layers(candidate.layers), f"{candidate.shared['f1']:.2f}", *alone)
     console.print(table)
     best = found.best
     console.print(
@@ -177,9 +198,13 @@ def _compare(plan: Plan, shared: dict[str, dict[str, float]], finalists: list[Ou
             output = str(plan.runner.output_of(run.setting))
             candidate = replace(candidate, alone=run.scores, output=output)
         candidates.append(candidate)
-    candidates.sort(key=lambda one: (-one.alone["validation"]["f1"] if one.alone else 1.0, one.shared["loss"]))
+    candidates.sort(key=lambda one: (-one.alone["validation"]["f1"] if one.alone else 1.0, _rank(one.shared)))
     seconds = [run.seconds for run in finalists]
     return Found(tuple(candidates), (shared_seconds + sum(seconds)) / mean(seconds))
+
+
+def _rank(scores: dict[str, float]) -> tuple[float, float]:
+    return -scores["f1"], scores["loss"]
 
 
 @contextmanager

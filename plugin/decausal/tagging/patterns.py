@@ -6,18 +6,22 @@ from itertools import product
 from decausal._pattern import LayerPattern
 
 _MOST_GROUPS = 8
-_KINDS = 'a pattern, "groups:4" (all 16 of four groups), "single", "prefixes" or "suffixes"'
+_KINDS = (
+    'a pattern, "groups:4" (all 16 of four groups), "suffixes:4" (five of them), "single", "prefixes" or "suffixes"'
+)
 
 
 def parse_patterns(text: str, num_layers: int) -> tuple[str, ...]:
     """The patterns that a text names, those of the same layers once.
 
-    | text         | means                                                          |
-    |--------------|----------------------------------------------------------------|
-    | `"groups:4"` | all 16 patterns of four groups, `0000` to `1111`               |
-    | `"single"`   | every layer alone                                              |
-    | `"prefixes"` | the first layer, the first two, and so on to all               |
-    | `"suffixes"` | all layers, those from layer 1 on, and so on to the last alone |
+    | text           | means                                                          |
+    |----------------|----------------------------------------------------------------|
+    | `"groups:4"`   | all 16 patterns of four groups, `0000` to `1111`               |
+    | `"suffixes:4"` | those that are open from a group on: `0000`, `0001`, `0011`, `0111`, `1111` |
+    | `"prefixes:4"` | those that are open up to a group: `0000`, `1000`, `1100`, `1110`, `1111`   |
+    | `"single"`     | every layer alone                                              |
+    | `"prefixes"`   | the first layer, the first two, and so on to all               |
+    | `"suffixes"`   | all layers, those from layer 1 on, and so on to the last alone |
 
     Args:
         text: patterns or names of this table, with blanks between them.
@@ -36,14 +40,9 @@ def parse_patterns(text: str, num_layers: int) -> tuple[str, ...]:
 
 
 def _expand(word: str, num_layers: int) -> Iterator[str]:
-    kind, _, number = word.partition(":")
-    if kind == "groups":
-        if not number.isdecimal() or not 1 <= int(number) <= min(_MOST_GROUPS, num_layers):
-            raise ValueError(
-                f"patterns={word!r}: give a number of groups from 1 to {min(_MOST_GROUPS, num_layers)}, as in "
-                f'"groups:4"; the model has {num_layers} decoder layers, and m groups are 2 to the m patterns.'
-            )
-        yield from ("".join(bits) for bits in product("01", repeat=int(number)))
+    kind, colon, number = word.partition(":")
+    if kind == "groups" or (colon and kind in ("prefixes", "suffixes")):
+        yield from _of_groups(kind, number, num_layers)
     elif word == "single":
         yield from (f"{layer}-{layer}" for layer in range(num_layers))
     elif word == "prefixes":
@@ -54,3 +53,19 @@ def _expand(word: str, num_layers: int) -> Iterator[str]:
         raise ValueError(f"patterns={word!r}: unknown; give {_KINDS}.")
     else:
         yield str(LayerPattern.parse(word))
+
+
+def _of_groups(kind: str, number: str, num_layers: int) -> Iterator[str]:
+    most = min(_MOST_GROUPS, num_layers) if kind == "groups" else num_layers
+    if not number.isdecimal() or not 1 <= int(number) <= most:
+        raise ValueError(
+            f'patterns="{kind}:{number}": give a number of groups from 1 to {most}, as in "{kind}:4"; the model has '
+            f"{num_layers} decoder layers{', and m groups are 2 to the m patterns' if kind == 'groups' else ''}."
+        )
+    size = int(number)
+    if kind == "groups":
+        yield from ("".join(bits) for bits in product("01", repeat=size))
+    elif kind == "suffixes":
+        yield from ("0" * (size - opened) + "1" * opened for opened in range(size + 1))
+    else:
+        yield from ("1" * opened + "0" * (size - opened) for opened in range(size + 1))
