@@ -4,8 +4,8 @@ python scripts/measure_search.py SWEEP.json RESULTS.json OUTPUT_DIR RECIPE.yaml 
 
 SWEEP.json is what scripts/save_sweep.py has written of a sweep with groups:4 on the same recipe. For each of its seeds:
 
-- shared: one run with an adapter for all patterns, those of groups:4 or the nested ones, in batches of the recipe or of a
-  quarter; `decausal search` takes the nested ones and a quarter;
+- shared: one run with an adapter for all patterns, those of groups:4 or the nested ones, in batches of the recipe or
+  of a quarter; `decausal search` takes the nested ones and a quarter;
 - short: each of the nested patterns on its own, for a fifth of the steps;
 - epoch N: each pattern on its own, up to evaluation N, from the curves of the sweep itself;
 - one seed: each pattern on its own to the end, with this seed alone.

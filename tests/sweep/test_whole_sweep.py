@@ -37,7 +37,8 @@ def test_a_sweep_shows_what_it_has_run_and_what_failed(recipe, tmp_path, console
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
+@pytest.mark.long  # in the gate test_search.py stops a run in the same way
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_sweep_that_is_stopped_saves_its_run_and_the_same_command_goes_on(recipe, tmp_path, number):
     output = tmp_path / "ner"
     command = [
