@@ -5,12 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from launching import deviation
+from launching import ROOT, deviation
 
 WORKER = str(Path(__file__).with_name("worker.py"))
 NF4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "use_bnb_nested_quant": True}
 QUANTISED = {"LoRA": {}, "QLoRA": NF4}
 PATTERNS = ("0000", "0011", "1111")
+SHARED = {
+    "unmask": "all",
+    "shared_patterns": "suffixes:4",
+    "validation_file": str(ROOT / "examples" / "right_context" / "validation.tsv"),
+    "max_eval_samples": 5,
+}
 REFERENCE = "plain 8x1"
 # With gradient checkpointing or without it, sentences at once, accumulation steps: each method meets each.
 LAYOUTS = {
@@ -25,12 +31,13 @@ pytestmark = pytest.mark.timeout(1500)
 def variants(strategy: str) -> list[tuple[str, dict[str, object]]]:
     """Names and fields of all that is trained under a strategy."""
     found = []
-    for method, pattern in itertools.product(QUANTISED, PATTERNS):
+    for method, pattern in [*itertools.product(QUANTISED, PATTERNS), ("LoRA", "shared")]:
         shared = "two processes" if method == "LoRA" else "two processes, the other way round"
         for layout in LAYOUTS["one process" if strategy == "one process" else shared]:
             checkpointing, _, sizes = layout.partition(" ")
             batch, steps = map(int, sizes.split("x"))
-            fields = {"unmask": pattern, "gradient_checkpointing": checkpointing != "plain", **QUANTISED[method]}
+            fields = {"gradient_checkpointing": checkpointing != "plain", **QUANTISED[method]}
+            fields |= SHARED if pattern == "shared" else {"unmask": pattern}
             fields |= {"per_device_train_batch_size": batch, "gradient_accumulation_steps": steps}
             found.append((f"{method} {pattern} {layout}", fields))
     return found

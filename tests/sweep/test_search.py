@@ -130,6 +130,11 @@ def test_the_shared_run_takes_smaller_batches(recipe, launches, console, batch, 
     assert float(found["--learning_rate"]) == pytest.approx(learning_rate)
 
 
+def test_the_shared_run_trains_on_as_many_sentences_where_the_recipe_counts_steps(recipe, launches, console):
+    run_search([recipe(max_steps=6)], patterns="groups:2", console=console)
+    assert flags(launches.begun[0][1])["--max_steps"] == "24"
+
+
 def test_of_patterns_with_the_same_f1_that_with_the_smaller_loss_is_tried(recipe, launches, console):
     launches.shared = dict.fromkeys(PATTERNS, 0.0)
     launches.loss = {"00": 0.4, "01": 0.3, "10": 0.1, "11": 0.2}

@@ -91,6 +91,12 @@ def test_a_run_that_goes_on_draws_what_an_uninterrupted_one_does(recipe, run, st
     assert results_of(run)["patterns"] == whole
 
 
+def test_a_shared_run_never_stops_early(recipe, run):
+    fields = {"early_stopping_patience": 1, "eval_strategy": "epoch", "load_best_model_at_end": True}
+    assert main([recipe(**shared_run(num_train_epochs=3, learning_rate=1e-9, **fields))]) == 0
+    assert results_of(run)["epochs"] == 3
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -131,7 +131,7 @@ def shared_runner(plan: Plan, patterns: str, smaller: int = _SMALLER) -> Runner:
     passes = max(1, round(training.num_train_epochs)) if training.eval_strategy == "epoch" else 1
     available = plan.num_sentences["validation"]
     sentences = min(available, max(passes * available // len(plan.space.patterns), _FEWEST_SENTENCES))
-    fields = {
+    fields: dict[str, Any] = {
         "unmask": ",".join(f"{layer}-{layer}" for layer in sorted(layers)),
         "shared_patterns": patterns,
         "per_device_train_batch_size": batch,
@@ -141,6 +141,8 @@ def shared_runner(plan: Plan, patterns: str, smaller: int = _SMALLER) -> Runner:
         "load_best_model_at_end": "false",
         "max_eval_samples": sentences,
     }
+    if training.max_steps > 0:
+        fields["max_steps"] = round(training.max_steps / part)
     flags = [text for name, value in fields.items() for text in (f"--{name}", str(value))]
     return replace(plan.runner, overrides=(*plan.runner.overrides, *flags), directory=plan.runner.directory / "shared")
 

@@ -232,7 +232,7 @@ def _trainer(
         )
         training.eval_strategy = transformers.IntervalStrategy.NO
         training.load_best_model_at_end = False
-    elif tagging.early_stopping_patience is not None:
+    elif tagging.early_stopping_patience is not None and not patterns:  # what all layers open come to, tells nothing
         callbacks.append(EarlyStoppingCallback(tagging.early_stopping_patience))
     training.label_names = ["labels"]
     kind = partial(SharedTrainer, patterns=patterns) if patterns else TaggingTrainer
