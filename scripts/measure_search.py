@@ -10,7 +10,8 @@ SWEEP.json is what scripts/save_sweep.py has written of a sweep with groups:4 on
 - epoch N: each pattern on its own, up to evaluation N, from the curves of the sweep itself;
 - one seed: each pattern on its own to the end, with this seed alone.
 
-Regret is what the pattern chosen lacks to the best one, both as means over the sweep's seeds. Cost is in units of one
+Regret is what the pattern chosen lacks to the best one, both as means over the sweep's seeds, the runs that "one seed"
+and "epoch N" choose by among them. Cost is in units of one
 run of the recipe, that with the pattern chosen included; a sentence trained on counts three times one that is tagged
 (forward, and backward twice as dear). Test data and the start of processes are left out. Stopped, it goes on.
 """
@@ -27,9 +28,9 @@ from scipy.stats import spearmanr
 
 from decausal.sweep.prepare import Plan
 from decausal.sweep.run import Runner
-from decausal.sweep.search import shared_runner
+from decausal.sweep.shared_run import read_scores, share_adapter
 from decausal.tagging.arguments import parse_recipe
-from decausal.tagging.results import RESULTS, environment
+from decausal.tagging.results import environment
 
 GROUPS, NESTED = "groups:4", "suffixes:4"
 Scores = dict[str, float]
@@ -57,13 +58,14 @@ class Truth:
         """Those of its runs."""
         return sorted({run["setting"]["seed"] for run in self.runs})
 
-    def noise(self) -> float:
+    def noise(self) -> float | None:
         """The standard deviation of a pattern's validation F1 over seeds, on average over patterns."""
+        if len(self.seeds) < 2:
+            return None
         found = defaultdict(list)
         for run in self.runs:
             found[run["setting"]["unmask"]].append(run["scores"]["validation"]["f1"])
-        deviations = [stdev(values) if len(values) > 1 else 0.0 for values in found.values()]
-        return mean(deviations)
+        return float(mean(stdev(values) for values in found.values()))
 
 
 @dataclass(frozen=True)
@@ -117,17 +119,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     for name in ("sweep", "results", "output"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--smaller", type=int, nargs="+", default=[4, 1], help="how many times the shared batches are")
+    parser.add_argument("--divisors", type=int, nargs="+", default=[4, 1], help="of the batch of shared runs")
     parser.add_argument("--short", action=argparse.BooleanOptionalAction, default=True)
     arguments, recipe = parser.parse_known_args()
-    truth = Truth(json.loads(arguments.sweep.read_text(encoding="utf-8"))["runs"])
+    saved = json.loads(arguments.sweep.read_text(encoding="utf-8"))
+    truth = Truth(saved["runs"])
     plans = {name: Plan.of([*recipe, "--output_dir", str(arguments.output)], name) for name in (NESTED, GROUPS)}
+    plans[GROUPS].check_directory()
+    for name in set(saved["common"]) & set(plans[GROUPS].common) - {"test data (SHA-256)"}:
+        if saved["common"][name] != plans[GROUPS].common[name]:
+            parser.error(f"{arguments.sweep}: {name} is {saved['common'][name]}, and here {plans[GROUPS].common[name]}")
     verdicts: list[Verdict] = []
     one_run = Run.of(plans[GROUPS], truth)
     for seed in truth.seeds:
         for ranking in [
             *rank_by_curves(truth, seed, one_run),
-            *(rank_shared(plans[name], name, k, seed, one_run) for name in plans for k in arguments.smaller),
+            *(
+                rank_shared(plans[name], name, divisor, seed, one_run)
+                for name in plans
+                for divisor in arguments.divisors
+            ),
             *([rank_short(plans[NESTED], seed, one_run)] if arguments.short else []),
         ]:
             verdicts.append(judge(ranking, truth, one_run))
@@ -151,21 +162,20 @@ def final_f1(runs: dict[str, dict[str, Any]]) -> Scores:
     return {pattern: run["scores"]["validation"]["f1"] for pattern, run in runs.items()}
 
 
-def rank_shared(plan: Plan, patterns: str, smaller: int, seed: int, one_run: Run) -> Ranking:
+def rank_shared(plan: Plan, patterns: str, divisor: int, seed: int, one_run: Run) -> Ranking:
     """As `decausal search`, or with other patterns and batches."""
-    runner = shared_runner(plan, patterns, smaller)
-    runner = replace(runner, directory=runner.directory / f"{patterns},batch=1_{smaller}")
-    outcome = runner.run({"seed": seed})
-    results = json.loads((runner.output_of(outcome.setting) / RESULTS).read_text(encoding="utf-8"))
-    found: dict[str, Scores] = results["patterns"]
-    scores = {pattern: facts["f1"] - 1e-3 * facts["loss"] for pattern, facts in found.items()}  # the loss where F1 ties
+    runner = share_adapter(plan, patterns, divisor)
+    runner = replace(runner, directory=runner.directory / f"{patterns},batch=1_{divisor}")
+    runner.run({"seed": seed})
+    found = read_scores(runner, {"seed": seed})
+    scores = {pattern: facts["f1"] - 1e-6 * facts["loss"] for pattern, facts in found.items()}  # the loss where F1 ties
     passes = 3 * one_run.trained_on + (len(found) + 1) * num_scored(runner)
-    return Ranking(f"shared {patterns}, batch / {smaller}", seed, scores, passes)
+    return Ranking(f"shared {patterns}, batch / {divisor}", seed, scores, passes)
 
 
 def rank_short(plan: Plan, seed: int, one_run: Run) -> Ranking:
     """By short runs of each pattern alone, scored on as many sentences as those of a shared run."""
-    sentences = num_scored(shared_runner(plan, NESTED))
+    sentences = num_scored(share_adapter(plan, NESTED))
     _, _, training = parse_recipe([str(plan.runner.recipe), *plan.runner.overrides])
     fields = {
         "num_train_epochs": training.num_train_epochs / len(plan.space.patterns),

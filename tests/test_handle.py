@@ -105,6 +105,36 @@ def test_only_refuses_layers_that_the_handle_has_not_unmasked(llama, unmasked):
         pass
 
 
+def test_only_refuses_what_would_stay_causal(llama):
+    model = llama()
+    handle = decausal.unmask(model, "all")
+    paused = r'only\("0100"\): layers 1 are paused; call it outside'
+    with handle.paused(), pytest.raises(ValueError, match=paused), handle.only("0100"):
+        pass
+    with handle.only("0011"), pytest.raises(ValueError, match=paused), handle.only("0100"):
+        pass
+    assert decausal.unmasked_layers(model) == (0, 1, 2, 3)
+    handle.remove()
+    with (
+        pytest.raises(ValueError, match=r'only\("0100"\) needs layers 1, and this handle has unmasked none'),
+        handle.only("0100"),
+    ):
+        pass
+
+
+def test_only_takes_layers_that_are_one_module_together(llama):
+    model = llama("sdpa")
+    model.model.layers[2] = model.model.layers[1]
+    handle = decausal.unmask(model, "all")
+    with handle.only("0110"):
+        assert decausal.audit(model, "0110").ok
+    with decausal.Handle.of(model).only("all"):
+        assert decausal.audit(model, "all").ok
+    for pattern in ("0100", "0010"):
+        with pytest.raises(ValueError, match="is the same module as one of these"), handle.only(pattern):
+            pass
+
+
 def test_a_handle_may_be_removed_while_paused(llama):
     model = llama("sdpa")
     before = logits(model, input_ids=IDS)

@@ -157,7 +157,7 @@ class Handle:
         the layers once more. A layer that another handle unmasked as well is paused with this one, and the model is
         paused for every thread that uses it.
         """
-        with self._open_only(()):
+        with _pausing(self._hooks()):
             yield self.model
 
     @contextmanager
@@ -170,30 +170,35 @@ class Handle:
             pattern: which layers; see `LayerPattern`.
 
         Raises:
-            ValueError: the pattern does not fit the model's depth, or has a layer that this handle has not unmasked.
+            ValueError: the pattern does not fit the model's depth, or has a layer that this handle has not unmasked, or
+                that is paused.
         """
         parsed = LayerPattern.parse(pattern)
-        layers = parsed.layers(len(find_decoder_stack(self.model).layers))
-        if lacking := tuple(layer for layer in layers if layer not in self.layers):
+        layers = find_decoder_stack(self.model).layers
+        wanted = parsed.layers(len(layers))
+        mine = self._hooks()
+        known = {hook.index for hook in mine}
+        # Layers that are one module have one hook, under the first of their numbers.
+        first = [next(other.index for other in layers if other.module is layer.module) for layer in layers]
+        if lacking := tuple(layer for layer in wanted if first[layer] not in known):
             raise ValueError(
                 f'only("{parsed}") needs layers {format_layers(lacking)}, and this handle has unmasked '
-                f"{format_layers(self.layers)}."
+                f"{format_layers(tuple(sorted(known)))}."
             )
-        with self._open_only(layers):
+        opened = {first[layer] for layer in wanted}
+        if torn := [layer.index for layer in layers if first[layer.index] in opened and layer.index not in wanted]:
+            raise ValueError(
+                f'only("{parsed}"): layer {torn[0]} is the same module as one of these; give both or none.'
+            )
+        if asleep := tuple(sorted(hook.index for hook in mine if hook.index in opened and hook.is_paused)):
+            raise ValueError(
+                f'only("{parsed}"): layers {format_layers(asleep)} are paused; call it outside of that block.'
+            )
+        with _pausing([hook for hook in mine if hook.index not in opened]):
             yield self.model
 
-    @contextmanager
-    def _open_only(self, layers: tuple[int, ...]) -> Iterator[None]:
-        mine = [hook for hook in open_layers(self.model) if self.key is None or self.key in hook.owners]
-        hooks = [hook for hook in mine if hook.index not in layers]
-        for hook in hooks:
-            hook.pause()
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                if hook.owners:  # else removed inside the block
-                    hook.resume()
+    def _hooks(self) -> list[OpenLayer]:
+        return [hook for hook in open_layers(self.model) if self.key is None or self.key in hook.owners]
 
     @contextmanager
     def prompt(self, prompt_mask: Tensor) -> Iterator[nn.Module]:
@@ -228,6 +233,18 @@ class Handle:
 
     def __exit__(self, *_: object) -> None:
         self.remove()
+
+
+@contextmanager
+def _pausing(hooks: list[OpenLayer]) -> Iterator[None]:
+    for hook in hooks:
+        hook.pause()
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            if hook.owners:  # else removed inside the block
+                hook.resume()
 
 
 def _check_supported(stack: DecoderStack, chosen: tuple[int, ...], window: Window, scope: Scope) -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from decausal.cli import app
-from decausal.sweep import search
+from decausal.sweep import shared_run
 from decausal.sweep.outcome import Outcome, Setting
 from decausal.sweep.run import RunFailedError, Runner
 from decausal.sweep.search import run_search
@@ -45,10 +45,12 @@ class Launches:
 
     def __call__(self, runner: Runner, setting: Setting, *_: object) -> Outcome:
         self.begun.append((setting, runner.overrides))
-        if "unmask" in setting:
-            return outcome(setting, self.f1[setting["unmask"]])
         directory = runner.output_of(setting)
-        shared = replace(outcome({"unmask": "1111", **setting}), seconds=7.5)
+        if "unmask" in setting:
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / "results.json").touch()
+            return outcome(setting, self.f1[setting["unmask"]])
+        shared = outcome({"unmask": "1111", **setting})
         if directory.exists():  # what is finished is read
             return shared
         directory.mkdir(parents=True)
@@ -72,18 +74,33 @@ def launches(monkeypatch) -> Launches:
 def test_the_best_of_the_shared_adapter_is_trained_on_its_own(recipe, launches, console):
     found = run_search([recipe()], patterns="groups:2", console=console)
     assert launches.alone == ["01"]
-    assert [one.pattern for one in found.candidates] == ["01", "11", "10", "00"]
-    assert (found.best.pattern, found.best.layers) == ("01", (2, 3))
-    assert found.cost == pytest.approx((7.5 + 5.0) / 5.0)
+    assert [one.pattern for one in found] == ["01", "11", "10", "00"]
+    assert (found[0].pattern, found[0].layers) == ("01", (2, 3))
 
 
 def test_of_several_finalists_the_best_on_validation_data_wins(recipe, launches, console, tmp_path):
     found = run_search([recipe()], patterns="groups:2", budget=3, console=console)
     assert launches.alone == ["01", "11"]
-    assert [one.pattern for one in found.candidates] == ["11", "01", "10", "00"]
+    assert [one.pattern for one in found] == ["11", "01", "10", "00"]
     saved = json.loads((tmp_path / "run" / "search.json").read_text())
     assert saved["best"] == "11"
     assert saved["candidates"][0]["alone"]["validation"]["f1"] == 70.0
+
+
+def test_the_patterns_are_shown_with_what_each_has_come_to(recipe, launches, console, tmp_path):
+    run_search([recipe()], patterns="groups:2", console=console)
+    console.file.flush()
+    head, *rows = (line.split() for line in (tmp_path / "screen").read_text().splitlines())
+    assert head == ["pattern", "unmasked", "layers", "shared", "F1", "validation", "F1", "test", "F1"]
+    assert rows[0] == ["01", "2-3", "50.00", "60.00", "60.00"]
+    assert rows[1] == ["11", "0-3", "40.00"]
+    assert rows[-1][:3] == ["best:", '"01"', "(layers"]
+
+
+def test_what_was_run_before_stays_a_finalist(recipe, launches, console):
+    run_search([recipe()], patterns="groups:2", budget=3, console=console)
+    found = run_search([recipe()], patterns="groups:2", console=console)
+    assert [one.pattern for one in found if one.alone] == ["11", "01"]
 
 
 def test_a_budget_larger_than_the_patterns_trains_each_once(recipe, launches, console):
@@ -107,13 +124,14 @@ def test_the_shared_run_is_the_recipe_without_evaluations_on_the_way(recipe, lau
         "--eval_strategy": "no",
         "--load_best_model_at_end": "false",
         "--max_eval_samples": sentences,
+        "--max_test_samples": "1",
     }
 
 
 def test_scores_of_many_patterns_take_as_many_sentences_as_the_evaluations_of_a_run(
     recipe, launches, console, monkeypatch
 ):
-    monkeypatch.setattr(search, "_FEWEST_SENTENCES", 10)
+    monkeypatch.setattr(shared_run, "_FEWEST_SENTENCES", 10)
     run_search([recipe(num_train_epochs=2)], patterns="groups:2", console=console)
     assert flags(launches.begun[0][1])["--max_eval_samples"] == str(2 * 33 // 4)
 
@@ -148,11 +166,13 @@ def test_of_patterns_with_the_same_f1_that_with_the_smaller_loss_is_tried(recipe
         ({"budget": 1}, "budget=1: one run ranks the patterns"),
         ({"patterns": "0011 2-3"}, "are one pattern, of 4 layers"),
         ({"patterns": "groups:7"}, "the model has 4 decoder layers"),
+        ({"shared_patterns": "groups:2"}, "shared_patterns='groups:2': a run here has one pattern"),
     ],
 )
 def test_what_is_no_search_is_refused_before_the_first_run(recipe, launches, console, given, message):
+    fields = {name: given.pop(name) for name in ("shared_patterns",) if name in given}
     with pytest.raises(ValueError, match=message):
-        run_search([recipe()], **{"patterns": "groups:2", "console": console} | given)
+        run_search([recipe(**fields)], **{"patterns": "groups:2", "console": console} | given)
     assert not launches.begun
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def test_every_round_of_steps_trains_each_pattern_once(recipe, run, steps):
 
 
 def test_the_micro_batches_of_a_step_have_one_pattern(recipe, run, steps):
-    assert main([recipe(**shared_run(max_steps=2, gradient_accumulation_steps=3, per_device_train_batch_size=4))]) == 0
+    fields = {"shared_patterns": "01 11", "max_steps": 2, "gradient_accumulation_steps": 3}
+    assert main([recipe(**shared_run(per_device_train_batch_size=4, **fields))]) == 0
     assert len({*steps[:3]}) == len({*steps[3:6]}) == 1
     assert steps[0] != steps[3]
 
@@ -91,10 +93,32 @@ def test_a_run_that_goes_on_draws_what_an_uninterrupted_one_does(recipe, run, st
     assert results_of(run)["patterns"] == whole
 
 
-def test_a_shared_run_never_stops_early(recipe, run):
+def test_a_shared_run_never_stops_early(recipe, run, capsys):
     fields = {"early_stopping_patience": 1, "eval_strategy": "epoch", "load_best_model_at_end": True}
     assert main([recipe(**shared_run(num_train_epochs=3, learning_rate=1e-9, **fields))]) == 0
     assert results_of(run)["epochs"] == 3
+    assert "early_stopping_patience has no effect" in capsys.readouterr().out
+
+
+def test_packed_rows_train_as_padded_ones_do(recipe, base_model, tmp_path):
+    model = tmp_path / "without dropout"
+    shutil.copytree(base_model, model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"classifier_dropout": 0.0}))
+    fields = {"model_name_or_path": str(model), "lora_dropout": 0.0, "max_steps": 4, "logging_steps": 1}
+    losses = []
+    for packing in (False, True):
+        output = tmp_path / f"packing {packing}"
+        assert main([recipe(**shared_run(packing=packing, output_dir=str(output), **fields))]) == 0
+        results = results_of(output)
+        losses.append([entry["loss"] for entry in results["log"] if "loss" in entry])
+        assert "with all layers closed" in results["audit"]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_the_card_says_that_the_weights_are_shared(recipe, run):
+    assert main([recipe(**shared_run(max_steps=4))]) == 0
+    assert "shared by 4 patterns**, 00, 01, 10, 11" in (run / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -103,6 +127,8 @@ def test_a_shared_run_never_stops_early(recipe, run):
         ({"unmask": "01"}, r"shared_patterns='groups:2': 10 has layers that unmask='01' does not open"),
         ({"shared_patterns": "groups:9"}, "the model has 4 decoder layers"),
         ({"validation_file": None}, "give validation_file"),
+        ({"max_steps": 3}, "has 4 patterns, and the run 3 steps"),
+        ({"shared_patterns": 11}, "write one text in quotes"),
     ],
 )
 def test_patterns_that_cannot_share_an_adapter_are_refused(recipe, run, capsys, fields, message):

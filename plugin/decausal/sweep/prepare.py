@@ -86,6 +86,10 @@ class Plan:
             DataError: the data cannot be read.
         """
         tagging, model_config, training = parse_recipe(arguments)
+        if tagging.shared_patterns is not None:
+            raise ValueError(
+                f"shared_patterns={tagging.shared_patterns!r}: a run here has one pattern; drop it from the recipe."
+            )
         config = keep_first_layers(read_config(model_config), tagging.num_hidden_layers)
         depth = num_decoder_layers(config.get_text_config(decoder=True)) or 0
         found = parse_seeds(str(training.seed) if seeds is None else seeds)

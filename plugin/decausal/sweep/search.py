@@ -6,29 +6,24 @@ for nested patterns and with small batches only, is measured in RESULTS.md, sect
 """
 
 import json
-import math
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from decausal._pattern import LayerPattern, format_layers
-from decausal.sweep.outcome import Outcome
 from decausal.sweep.prepare import Plan
-from decausal.sweep.run import Runner
-from decausal.tagging.arguments import parse_recipe
+from decausal.sweep.shared_run import rank, read_scores, share_adapter
+from decausal.tagging.outputs import writing
 from decausal.tagging.results import RESULTS, environment
 
 SEARCH_FILE = "search.json"
-_FEWEST_SENTENCES = 100
-_SMALLER = 4
-"""The shared run takes as many times more steps, of batches as many times smaller."""
 
 
 @dataclass(frozen=True)
@@ -50,24 +45,6 @@ class Candidate:
     output: str | None = None
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a search has found.
-
-    Attributes:
-        candidates: all patterns; those with a run of their own first, then by the shared F1, the best in front.
-        cost: the seconds of all runs, in units of the mean of those with one pattern.
-    """
-
-    candidates: tuple[Candidate, ...]
-    cost: float
-
-    @property
-    def best(self) -> Candidate:
-        """The pattern whose own run has the best validation F1."""
-        return self.candidates[0]
-
-
 def run_search(
     arguments: Sequence[str],
     *,
@@ -75,7 +52,7 @@ def run_search(
     budget: int = 2,
     launch: Path | None = None,
     console: Console | None = None,
-) -> Found:
+) -> list[Candidate]:
     """Search the best of some patterns, or go on with a search.
 
     Args:
@@ -84,6 +61,10 @@ def run_search(
         budget: in units of one run: one for all patterns together, the others for the best on their own.
         launch: a file of `accelerate config`.
         console: where progress is shown; by default the standard output.
+
+    Returns:
+        All patterns, the best first: those that have a run of their own, in the same directory and with the same seed,
+        by its validation F1, then the others by that of the shared adapter.
 
     Raises:
         ValueError: an argument does not fit, or the directory holds other runs.
@@ -97,116 +78,57 @@ def run_search(
     plan = Plan.of(arguments, patterns, launch=launch)
     if len(plan.space.patterns) < 2:
         raise ValueError(f"patterns={patterns!r} are one pattern, of {plan.num_layers} layers: there is no choice.")
+    runner, setting = share_adapter(plan, patterns), {"seed": plan.space.seeds[0]}
     plan.check_directory()
     with _terminating_like_an_interrupt():
-        shared, shared_seconds = _run_shared(plan, patterns, console)
-        ranking = sorted(shared, key=lambda pattern: _rank(shared[pattern]))
-        finalists = [_run_alone(plan, pattern, console) for pattern in ranking[: budget - 1]]
-    found = _compare(plan, shared, finalists, shared_seconds)
-    facts = {**environment(), **asdict(found), "best": found.best.pattern}
-    text = json.dumps(facts, indent=1, ensure_ascii=False)
-    (plan.runner.directory / SEARCH_FILE).write_text(text + "\n", encoding="utf-8")
+        with console.status(f"one adapter for {len(plan.space.patterns)} patterns; log: {runner.log_of(setting)}"):
+            runner.run(setting)
+        scores = read_scores(runner, setting)
+        if tuple(scores) != plan.space.patterns:
+            raise ValueError(
+                f"{runner.directory} holds a run of other patterns, {' '.join(scores)}: give another --output_dir."
+            )
+        ranking = rank(scores)
+        wanted = ranking[: budget - 1]
+        found = [_try_alone(plan, pattern, scores[pattern], console, run=pattern in wanted) for pattern in ranking]
+    found.sort(key=lambda one: -one.alone["validation"]["f1"] if one.alone else 1.0)
+    _save(found, setting, plan.runner.directory / SEARCH_FILE)
     print_found(found, console)
     return found
 
 
-def shared_runner(plan: Plan, patterns: str, smaller: int = _SMALLER) -> Runner:
-    """Runs the recipe with one adapter for all patterns.
-
-    It trains on as many sentences as the recipe does, in smaller batches: every pattern is to have many steps. The
-    learning rate falls with the square root of the batch. There are no evaluations on the way; the passes over
-    validation sentences that they would take go into the scores of the patterns.
-
-    Args:
-        plan: of the patterns that share the adapter.
-        patterns: the same, as `parse_patterns` reads them.
-        smaller: how many times smaller the batches are.
-    """
-    _, _, training = parse_recipe([str(plan.runner.recipe), *plan.runner.overrides])
-    batch, accumulation = _smaller_batch(
-        training.per_device_train_batch_size, training.gradient_accumulation_steps, smaller
-    )
-    part = batch * accumulation / (training.per_device_train_batch_size * training.gradient_accumulation_steps)
-    layers = {layer for pattern in plan.space.patterns for layer in LayerPattern(pattern).layers(plan.num_layers)}
-    passes = max(1, round(training.num_train_epochs)) if training.eval_strategy == "epoch" else 1
-    available = plan.num_sentences["validation"]
-    sentences = min(available, max(passes * available // len(plan.space.patterns), _FEWEST_SENTENCES))
-    fields: dict[str, Any] = {
-        "unmask": ",".join(f"{layer}-{layer}" for layer in sorted(layers)),
-        "shared_patterns": patterns,
-        "per_device_train_batch_size": batch,
-        "gradient_accumulation_steps": accumulation,
-        "learning_rate": training.learning_rate * math.sqrt(part),
-        "eval_strategy": "no",
-        "load_best_model_at_end": "false",
-        "max_eval_samples": sentences,
-    }
-    if training.max_steps > 0:
-        fields["max_steps"] = round(training.max_steps / part)
-    flags = [text for name, value in fields.items() for text in (f"--{name}", str(value))]
-    return replace(plan.runner, overrides=(*plan.runner.overrides, *flags), directory=plan.runner.directory / "shared")
-
-
-def _smaller_batch(batch: int, accumulation: int, smaller: int) -> tuple[int, int]:
-    """Sentences of a device and batches of a step, their product smaller; fewer batches before smaller ones."""
-    fewer = math.gcd(accumulation, smaller)
-    return max(1, batch // (smaller // fewer)), accumulation // fewer
-
-
-def print_found(found: Found, console: Console) -> None:
-    """The patterns of a search, best first."""
-    splits = list(found.best.alone or {})
-    table = Table(
-        "pattern", "unmasked layers", "shared loss", "shared F1", *(f"{name} F1" for name in splits), box=None
-    )
-    for candidate in found.candidates:
+def print_found(found: Sequence[Candidate], console: Console) -> None:
+    """The patterns of a search, in their order."""
+    splits = list(found[0].alone or {})
+    table = Table("pattern", "unmasked layers", "shared F1", *(f"{name} F1" for name in splits), box=None)
+    for candidate in found:
         alone = [f"{candidate.alone[name]['f1']:.2f}" if candidate.alone else "" for name in splits]
         table.add_row(candidate.pattern, format_layers(candidate.layers), f"{candidate.shared['f1']:.2f}", *alone)
     console.print(table)
-    best = found.best
     console.print(
-        f'best: "{best.pattern}" (layers {format_layers(best.layers)}), for the price of {found.cost:.1f} runs; its '
-        f"tagger is in {best.output}",
+        f'best: "{found[0].pattern}" (layers {format_layers(found[0].layers)}); its tagger is in {found[0].output}',
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
 
 
-def _run_shared(plan: Plan, patterns: str, console: Console) -> tuple[dict[str, dict[str, float]], float]:
-    runner = shared_runner(plan, patterns)
-    setting = {"seed": plan.space.seeds[0]}
-    with console.status(f"one adapter for {len(plan.space.patterns)} patterns; log: {runner.log_of(setting)}"):
-        outcome = runner.run(setting)
-    results = json.loads((runner.output_of(setting) / RESULTS).read_text(encoding="utf-8"))
-    shared: dict[str, dict[str, float]] = results["patterns"]
-    if tuple(shared) != plan.space.patterns:
-        raise ValueError(
-            f"{runner.directory} holds a run of other patterns, {' '.join(shared)}: give another --output_dir."
-        )
-    return shared, outcome.seconds
-
-
-def _run_alone(plan: Plan, pattern: str, console: Console) -> Outcome:
+def _try_alone(plan: Plan, pattern: str, shared: dict[str, float], console: Console, *, run: bool) -> Candidate:
+    """A pattern with its own run, if that is wanted or there already."""
     setting = {"unmask": pattern, "seed": plan.space.seeds[0]}
+    candidate = Candidate(pattern, LayerPattern(pattern).layers(plan.num_layers), shared)
+    output = plan.runner.output_of(setting)
+    if not run and not (output / RESULTS).is_file():
+        return candidate
     with console.status(f"{pattern} on its own; log: {plan.runner.log_of(setting)}"):
-        return plan.runner.run(setting)
+        outcome = plan.runner.run(setting)
+    return Candidate(pattern, candidate.layers, shared, outcome.scores, str(output))
 
 
-def _compare(plan: Plan, shared: dict[str, dict[str, float]], finalists: list[Outcome], shared_seconds: float) -> Found:
-    runs = {outcome.setting["unmask"]: outcome for outcome in finalists}
-    candidates = []
-    for pattern, scores in shared.items():
-        candidate = Candidate(pattern, LayerPattern(pattern).layers(plan.num_layers), scores)
-        if run := runs.get(pattern):
-            output = str(plan.runner.output_of(run.setting))
-            candidate = replace(candidate, alone=run.scores, output=output)
-        candidates.append(candidate)
-    candidates.sort(key=lambda one: (-one.alone["validation"]["f1"] if one.alone else 1.0, _rank(one.shared)))
-    seconds = [run.seconds for run in finalists]
-    return Found(tuple(candidates), (shared_seconds + sum(seconds)) / mean(seconds))
-
-
-def _rank(scores: dict[str, float]) -> tuple[float, float]:
-    return -scores["f1"], scores["loss"]
+def _save(found: Sequence[Candidate], setting: dict[str, Any], path: Path) -> None:
+    facts = {**environment(), **setting, "best": found[0].pattern, "candidates": [asdict(one) for one in found]}
+    fresh = path.with_suffix(f".{os.getpid()}")
+    with writing(path.parent):
+        fresh.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        fresh.replace(path)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from decausal.sweep.outcome import Setting
 
 _TAKEN = {
     "unmask": "--patterns",
+    "shared_patterns": "decausal search",
     "seed": "--seeds",
     "output_dir": "--output_dir, one for all runs",
     "resume_from_checkpoint": "nothing: a sweep resumes by itself",

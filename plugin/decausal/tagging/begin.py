@@ -5,6 +5,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from decausal._attach import Handle
 from decausal._audit import audit
 from decausal._errors import UnsupportedModelError
 from decausal._layers import is_encoder, text_config, transformers_model
@@ -22,6 +23,7 @@ class CheckFirst(TrainerCallback):
         trainer: holds the model, and has loaded the checkpoint of a run that goes on.
         pattern: what its layers should be.
         is_packed: whether its training data come in packed rows.
+        is_shared: whether its steps close layers that the pattern opens.
         replaced: the directory of an earlier run, deleted once the checks have passed.
 
     Attributes:
@@ -29,11 +31,18 @@ class CheckFirst(TrainerCallback):
     """
 
     def __init__(
-        self, trainer: ExactTrainer, pattern: str, *, is_packed: bool = False, replaced: Path | None = None
+        self,
+        trainer: ExactTrainer,
+        pattern: str,
+        *,
+        is_packed: bool = False,
+        is_shared: bool = False,
+        replaced: Path | None = None,
     ) -> None:
         self.trainer = trainer
         self.pattern = pattern
         self.is_packed = is_packed
+        self.is_shared = is_shared
         self.replaced = replaced
         self.facts: dict[str, str] = {}
 
@@ -61,10 +70,16 @@ class CheckFirst(TrainerCallback):
         assert model is not None
         if is_encoder(text_config(transformers_model(model))):
             return "an encoder, which sees both sides"
-        report = audit(model, self.pattern)
-        say(report)
-        if not report.ok:
-            raise UnsupportedModelError(f"the audit failed before the first step, and nothing was trained.\n{report}")
-        if self.is_packed:
-            check_packing(report)
-        return str(report)
+        reports = [audit(model, self.pattern)]
+        if self.is_shared:
+            with Handle.of(model).only("none"):
+                reports.append(audit(model, "none"))
+        for report in reports:
+            say(report)
+            if not report.ok:
+                raise UnsupportedModelError(
+                    f"the audit failed before the first step, and nothing was trained.\n{report}"
+                )
+            if self.is_packed:
+                check_packing(report)
+        return "; with all layers closed: ".join(map(str, reports))

@@ -47,6 +47,11 @@ tags: [token-classification, decausal]
 A tagger for {{ types | join(", ") }}, fine-tuned from `{{ base_model }}` with
 decausal: {{ layers }}{{ "; " ~ copies if copies }}.
 
+{% if patterns %}
+**Its weights are shared by {{ patterns | length }} patterns**, {{ patterns | join(", ") }}: every step trained
+another one. As it is saved it tags with all their layers open; it is there to compare them.
+
+{% endif %}
 {% if is_unmasked %}
 **Load it with decausal.** Plain transformers knows nothing of the pattern and would run every layer causal, without a
 message and with wrong tags.
@@ -158,6 +163,7 @@ def save_results(results: dict[str, Any], directory: Path) -> None:
         types=sorted({label[2:] for label in results["labels"] if label != "O"}),
         data=[f"{name}: {line}" for name, line in results["data_lines"].items()],
         curves=CURVES,
+        patterns=results.get("patterns", {}),
         kept="the last weights"
         if not results["training"]["load_best_model_at_end"]
         else f"the best checkpoint by validation {results['training']['metric_for_best_model']}",

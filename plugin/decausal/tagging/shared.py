@@ -21,8 +21,8 @@ from decausal.tagging.trainer import TaggingTrainer
 class SharedTrainer(TaggingTrainer):
     """A `TaggingTrainer` that opens the layers of another pattern in every optimizer step.
 
-    The patterns come in rounds, each round in an order of the seed alone: all are trained equally often, and a run that
-    goes on, on any number of processes, draws what an uninterrupted one does.
+    The patterns come in rounds, each round in an order of the seed alone: all are trained equally often, but for a
+    round that is cut off. A run that goes on, on any number of processes, draws what an uninterrupted one does.
 
     Args:
         patterns: of layers that are all unmasked.
@@ -34,7 +34,16 @@ class SharedTrainer(TaggingTrainer):
         self.patterns = tuple(patterns)
 
     def training_step(self, model: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
-        """As in `TaggingTrainer`, with the pattern of this step."""
+        """As in `TaggingTrainer`, with the pattern of this step.
+
+        Raises:
+            ValueError: there are more patterns than steps, so that some would be scored untrained.
+        """
+        if self.state.max_steps < len(self.patterns):
+            raise ValueError(
+                f"shared_patterns has {len(self.patterns)} patterns, and the run {self.state.max_steps} steps: give "
+                f"fewer patterns, or more epochs."
+            )
         with self._only(self.pattern_of(self.state.global_step)):
             return super().training_step(model, *args, **kwargs)
 
@@ -66,10 +75,15 @@ def read_patterns(tagging: TaggingArguments, config: PreTrainedConfig, layers: S
         layers: those that `unmask` opens.
 
     Raises:
+        TypeError: they are no text.
         ValueError: the model's layers have no patterns, or one of them opens a layer that `unmask` does not.
     """
     if tagging.shared_patterns is None:
         return ()
+    if not isinstance(tagging.shared_patterns, str):
+        raise TypeError(
+            f'shared_patterns={tagging.shared_patterns!r}: write one text in quotes, as in "suffixes:4" or "0001 0011".'
+        )
     num_layers = num_decoder_layers(config.get_text_config(decoder=True))
     if num_layers is None or is_encoder(config):
         raise ValueError(f"shared_patterns={tagging.shared_patterns!r}: the layers of this model have no patterns.")

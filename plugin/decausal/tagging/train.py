@@ -163,7 +163,11 @@ def _train(
     if checkpoint is not None:
         fit_shards(checkpoint, trainer)
     check_first = CheckFirst(
-        trainer, tagging.unmask, is_packed=tagging.packing, replaced=None if checkpoint else output
+        trainer,
+        tagging.unmask,
+        is_packed=tagging.packing,
+        is_shared=bool(patterns),
+        replaced=None if checkpoint else output,
     )
     trainer.add_callback(check_first)
     with interrupt.listening():
@@ -232,7 +236,9 @@ def _trainer(
         )
         training.eval_strategy = transformers.IntervalStrategy.NO
         training.load_best_model_at_end = False
-    elif tagging.early_stopping_patience is not None and not patterns:  # what all layers open come to, tells nothing
+    elif tagging.early_stopping_patience is not None and patterns:
+        say("warning: early_stopping_patience has no effect: no evaluation on the way is of the shared patterns.")
+    elif tagging.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(tagging.early_stopping_patience))
     training.label_names = ["labels"]
     kind = partial(SharedTrainer, patterns=patterns) if patterns else TaggingTrainer
