@@ -46,12 +46,16 @@ class Truth:
         """The run of each pattern."""
         return {run["setting"]["unmask"]: run for run in self.runs if run["setting"]["seed"] == seed}
 
-    def mean_f1(self, split: str) -> Scores:
-        """Of each pattern, over seeds."""
+    def f1(self, split: str) -> dict[str, list[float]]:
+        """Of each pattern, one a seed."""
         found = defaultdict(list)
         for run in self.runs:
-            found[run["setting"]["unmask"]].append(run["scores"][split]["f1"])
-        return {pattern: mean(values) for pattern, values in found.items()}
+            found[run["setting"]["unmask"]].append(float(run["scores"][split]["f1"]))
+        return dict(found)
+
+    def mean_f1(self, split: str) -> Scores:
+        """Of each pattern, over seeds."""
+        return {pattern: mean(values) for pattern, values in self.f1(split).items()}
 
     @property
     def seeds(self) -> list[int]:
@@ -60,12 +64,7 @@ class Truth:
 
     def noise(self) -> float | None:
         """The standard deviation of a pattern's validation F1 over seeds, on average over patterns."""
-        if len(self.seeds) < 2:
-            return None
-        found = defaultdict(list)
-        for run in self.runs:
-            found[run["setting"]["unmask"]].append(run["scores"]["validation"]["f1"])
-        return float(mean(stdev(values) for values in found.values()))
+        return mean(map(stdev, self.f1("validation").values())) if len(self.seeds) > 1 else None
 
 
 @dataclass(frozen=True)
