@@ -1,5 +1,6 @@
 """Several real workers on one database, one of them killed."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -23,12 +24,16 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 def postgresql(monkeypatch, tmp_path):
     """The URL of a database of a server of its own."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # where its locks are; it wants one when it is imported
+    monkeypatch.setenv(
+        "PATH", f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    )  # root's server takes a user, whom useradd makes
     import pgserver
 
     # Not below pytest's directories: root's server is another user's, who may not enter them.
     with TemporaryDirectory() as directory:
         server = pgserver.get_server(directory, cleanup_mode="stop")
         yield server.get_uri()
+        gc.collect()  # the connections, while the warning is ignored: elsewhere it would fail another test
         server.cleanup()
 
 
