@@ -11,9 +11,9 @@ SWEEP.json is what scripts/save_sweep.py has written of a sweep with groups:4 on
 - one seed: each pattern on its own to the end, with this seed alone.
 
 Regret is what the pattern chosen lacks to the best one, both as means over the sweep's seeds, the runs that "one seed"
-and "epoch N" choose by among them. Cost is in units of one
-run of the recipe, that with the pattern chosen included; a sentence trained on counts three times one that is tagged
-(forward, and backward twice as dear). Test data and the start of processes are left out. Stopped, it goes on.
+and "epoch N" choose by among them. Cost is in units of one run of the recipe, that with the pattern chosen included; a
+sentence trained on counts three times one that is tagged (forward, and backward twice as dear). Test data and the start
+of processes are left out. Stopped, it goes on.
 """
 
 import argparse

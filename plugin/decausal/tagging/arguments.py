@@ -31,7 +31,7 @@ class TaggingArguments:
     )
     shared_patterns: str | None = field(
         default=None,
-        metadata={"help": 'Several patterns, such as "groups:4": every step trains with another one of them, and the '
+        metadata={"help": 'Several patterns, such as "suffixes:4": every step trains with another one of them, and the '
                   "end scores each on the validation data; evaluations on the way open all layers of unmask."},
     )  # fmt: skip
     scope: str = field(default="all", metadata={"help": 'Which tokens see both sides: "all".'})
