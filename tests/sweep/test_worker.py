@@ -11,6 +11,7 @@ from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 
+import decausal.sweep.worker
 from decausal.sweep.space import Space, name_setting
 from decausal.sweep.storage import open_study
 from decausal.sweep.trials import (
@@ -183,7 +184,7 @@ def test_a_sampler_draws_no_pattern_that_is_not_given(storage, make_runs):
 def test_what_optuna_makes_up_where_the_last_trial_was_taken_is_not_run(study, make_runs, monkeypatch):
     worker = Worker(study, SPACE, make_runs(), "here")
     seen = [[waiting(study)]]
-    monkeypatch.setattr("decausal.sweep.worker.trials_of", lambda _: seen.pop() if seen else [])
+    monkeypatch.setattr(decausal.sweep.worker, "trials_of", lambda _: seen.pop() if seen else [])
     assert worker._take() is None
     assert kinds(study) == {}
     assert study.trials[0].state == TrialState.FAIL
