@@ -90,6 +90,11 @@ class TaggingArguments:
     packing_length: int = field(
         default=256, metadata={"help": "Sub-words of a packed row, or those of the longest window if it has more."}
     )
+    as_published: bool = field(
+        default=False,
+        metadata={"help": "Repeat the faults of the paper's code: gradients zeroed before every micro-batch, "
+                  "a cosine that hardly falls, sentences cut at max_length in the scores too."},
+    )  # fmt: skip
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after this many evaluations without a better validation F1."}
     )
@@ -105,6 +110,10 @@ class TaggingArguments:
                 raise ValueError(f"{name}={value}: give at least 1, or leave it out.")
         if self.stride is None:
             self.stride = copy_length(self.max_length, self.num_copies) // 4
+        if self.as_published and self.shared_patterns is not None:
+            raise ValueError(
+                f"as_published=true, shared_patterns={self.shared_patterns!r}: the paper shared none; drop one."
+            )
         if self.scope != "all":
             raise ValueError(f'scope={self.scope!r}: the words of a tagger are all input; its one scope is "all".')
         if self.dataset_name is None and self.train_file is None:

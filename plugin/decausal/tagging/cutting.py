@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from decausal.tagging.align import IGNORE_INDEX, align
 from decausal.tagging.arguments import TaggingArguments
+from decausal.tagging.copies import copy_length
 from decausal.tagging.reading.cache import keeping, key_of, make_key
 
 _WINDOWS = datasets.Features(
@@ -59,6 +60,41 @@ def cut(
             new_fingerprint=make_key(key_of(sentences), _describe(tokenizer), labels, options),
             desc="tokenizing",
         )
+
+
+def cut_off(
+    sentences: datasets.Dataset, tokenizer: PreTrainedTokenizerFast, tagging: TaggingArguments
+) -> datasets.Dataset:
+    """The sentences without the words that begin behind the first `max_length` sub-words: as the paper cuts them.
+
+    Args:
+        sentences: the columns `tokens` and `tags`.
+        tokenizer: as `load_tokenizer` returns it.
+        tagging: how long a sentence may be, all its copies included.
+
+    Raises:
+        DataError: what is left cannot be kept.
+    """
+    length = copy_length(tagging.max_length, tagging.num_copies)
+    with keeping("sentences"):
+        return sentences.map(
+            partial(_cut_off_batch, tokenizer=tokenizer, length=length),
+            batched=True,
+            new_fingerprint=make_key(key_of(sentences), _describe(tokenizer), "cut off", length),
+            desc="cutting off",
+        )
+
+
+def _cut_off_batch(
+    batch: dict[str, list[list[str]]], tokenizer: PreTrainedTokenizerFast, length: int
+) -> dict[str, list[list[str]]]:
+    encoded = tokenizer(batch["tokens"], is_split_into_words=True, truncation=True, max_length=length)
+    ends = []
+    for row, tokens in enumerate(batch["tokens"]):
+        words = [word for word in encoded.word_ids(row) if word is not None]
+        # Words without sub-words at the end of a sentence that is whole are not behind anything.
+        ends.append(len(tokens) if len(encoded["input_ids"][row]) < length else max(words, default=-1) + 1)
+    return {name: [row[:end] for row, end in zip(batch[name], ends, strict=True)] for name in ("tokens", "tags")}
 
 
 def _describe(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from decausal._errors import DataError
 from decausal.tagging.align import AlignReport, read_column
 from decausal.tagging.arguments import TaggingArguments
 from decausal.tagging.copies import copy_length
-from decausal.tagging.cutting import cut
+from decausal.tagging.cutting import cut, cut_off
 from decausal.tagging.data import (
     ReadReport,
     count_tags,
@@ -105,11 +105,13 @@ class Split:
         sentences: the columns `tokens` and `tags`, IOB2.
         windows: the columns that `cut` makes.
         num_left_out: windows in which no word is labelled, left out of training.
+        num_cut_off: words that the recipe's `as_published` takes away; they are not in `sentences`.
     """
 
     sentences: datasets.Dataset
     windows: datasets.Dataset
     num_left_out: int = 0
+    num_cut_off: int = 0
 
     @classmethod
     def of(
@@ -134,13 +136,19 @@ class Split:
         Raises:
             DataError: no window has a labelled word, or windows cannot be kept.
         """
+        num_cut_off = 0
+        if tagging.as_published:
+            whole, sentences = sentences, cut_off(sentences, tokenizer, tagging)
+            num_cut_off = _count_words(whole) - _count_words(sentences)
+            tagging = replace(tagging, stride=0)  # what is behind the first window is the rest of its last word
         windows = cut(sentences, tokenizer, labels, tagging)
         if training:
             (labelled,) = read_column(windows, "num_labels").nonzero()
             if not len(labelled):
                 raise DataError("no word of the training data has a sub-word: does the tokenizer know its characters?")
-            return cls(sentences, windows.select(labelled), num_left_out=len(windows) - len(labelled))
-        return cls(sentences, windows.select((-read_column(windows, "length")).argsort(kind="stable")))
+            return cls(sentences, windows.select(labelled), len(windows) - len(labelled), num_cut_off)
+        longest_first = (-read_column(windows, "length")).argsort(kind="stable")
+        return cls(sentences, windows.select(longest_first), num_cut_off=num_cut_off)
 
     @property
     def report(self) -> AlignReport:
@@ -149,7 +157,12 @@ class Split:
 
     def __str__(self) -> str:
         left_out = f", {self.num_left_out:,} without a labelled word left out" if self.num_left_out else ""
-        return f"{self.report}{left_out}"
+        cut_off = f", {self.num_cut_off:,} words cut off" if self.num_cut_off else ""
+        return f"{self.report}{left_out}{cut_off}"
+
+
+def _count_words(sentences: datasets.Dataset) -> int:
+    return sum(len(words) for batch in sentences.select_columns("tokens").iter(1000) for words in batch["tokens"])
 
 
 def fit_windows(tagging: TaggingArguments, limit: int) -> TaggingArguments:

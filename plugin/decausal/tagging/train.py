@@ -26,6 +26,7 @@ from decausal._checkpoint import make_record
 from decausal._layers import num_decoder_layers, text_config, transformers_model
 from decausal._tokenizer import load_tokenizer
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments, parse_recipe
+from decausal.tagging.as_published import AsPublishedTrainer
 from decausal.tagging.begin import CheckFirst
 from decausal.tagging.copies import describe_copies
 from decausal.tagging.early_exit import keep_first_layers
@@ -242,6 +243,8 @@ def _trainer(
         callbacks.append(EarlyStoppingCallback(tagging.early_stopping_patience))
     training.label_names = ["labels"]
     kind = partial(SharedTrainer, patterns=patterns) if patterns else TaggingTrainer
+    if tagging.as_published:
+        kind = AsPublishedTrainer
     try:
         return kind(
             model=model,
