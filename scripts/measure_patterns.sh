@@ -12,32 +12,17 @@ cd "$(dirname "$0")/.."
 output=${1:?give an output directory} model=${2:?a model} seeds=${3:?seeds} name=${4:?a name for the results}
 shift 4
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-shared=../shared/data
 data=$output/data
-mkdir -p "$data"
+bash scripts/lay_out_data.sh ../shared/data "$data"
 
-# CoNLL-2000 has no validation data: its last 936 training sentences. LitBank has one file a book: 80, 10 and 10 books.
-if [ ! -e "$data/done" ]; then
-  awk -v RS= -v ORS='\n\n' -v to="$data/conll2000" '{ print > (to (NR <= 8000 ? ".train" : ".validation")) }' \
-    "$shared/conll2000/train.txt"
-  mkdir -p "$data"/litbank/{train,validation,test}
-  i=0
-  for book in "$shared"/litbank_events/*.tsv; do
-    split=$([ $i -lt 80 ] && echo train || { [ $i -lt 90 ] && echo validation || echo test; })
-    ln -sf "$(realpath "$book")" "$data/litbank/$split/"
-    i=$((i + 1))
-  done
-  touch "$data/done"
-fi
-
-files() { # train, validation, test
-  echo --train_file "$1" --validation_file "$2" --test_file "$3"
+files() { # of a corpus, with their suffix
+  echo --train_file "$data/$1/train$2" --validation_file "$data/$1/validation$2" --test_file "$data/$1/test$2"
 }
 declare -A fields=(
-  [ner]="$(files $shared/conll2003/eng.{train,testa,testb})"
-  [chunking]="$(files "$data"/conll2000.{train,validation} $shared/conll2000/test.txt)"
-  [aspects]="$(files $shared/rest14_iob2/{train,valid,test}.txt)"
-  [events]="$(files "$data"/litbank/{train,validation,test})"
+  [ner]="$(files conll2003 .txt)"
+  [chunking]="$(files conll2000 .txt)"
+  [aspects]="$(files restaurants .tsv)"
+  [events]="$(files litbank "")"
 )
 trap 'kill $(jobs -p); wait; exit 130' INT TERM # what runs in the background hears no Ctrl-C
 for task in ${TASKS:-ner chunking aspects events}; do

@@ -29,7 +29,7 @@ from scipy.stats import spearmanr
 from decausal.sweep.prepare import Plan
 from decausal.sweep.run import Runner
 from decausal.sweep.shared_run import read_scores, share_adapter
-from decausal.tagging.arguments import parse_recipe
+from decausal.tagging.arguments import as_flags, parse_recipe
 from decausal.tagging.results import environment
 
 GROUPS, NESTED = "groups:4", "suffixes:4"
@@ -184,7 +184,7 @@ def rank_short(plan: Plan, seed: int, one_run: Run) -> Ranking:
         "save_strategy": "no",
         "load_best_model_at_end": "false",
     }
-    flags = [text for name, value in fields.items() for text in (f"--{name}", str(value))]
+    flags = as_flags(fields)
     directory = plan.runner.directory / "short"
     runner = replace(plan.runner, overrides=(*plan.runner.overrides, *flags), directory=directory)
     runs = {pattern: runner.run({"unmask": pattern, "seed": seed}) for pattern in plan.space.patterns}

@@ -1,11 +1,11 @@
 """Sequence labelling as text: a sentence is the prompt, its entities are the answer, and answers become tags again.
 
-    python scripts/tagging_as_text.py prepare SOURCE OUTPUT.jsonl [--max_samples N]
-    python scripts/tagging_as_text.py score CHECKPOINT SOURCE [--max_samples N] [--output RESULTS.json]
+    python scripts/tagging_as_text.py prepare SOURCE OUTPUT.jsonl [--instructions recipes/instruct/ner.yaml]
+    python scripts/tagging_as_text.py score CHECKPOINT SOURCE [--instructions OUTPUT.yaml] [--output RESULTS.json]
 
-`prepare` writes what TRL's SFTTrainer calls a prompt-completion data set. `score` generates greedily with a saved run,
-unmasked or causal, and counts entities as strict IOB2. An answer names entities as `TYPE: words`, in their order; one
-that names a type or words that are not there, or a line that is no such pair, counts as a failure and not as an entity.
+`prepare` writes what TRL calls a prompt-completion data set, and beside it as OUTPUT.yaml the instructions,
+if there are any, with the names of all entity types. `score` generates with a saved run, unmasked or causal, and counts
+entities as strict IOB2. A type or words in an answer that are not there count as a failure and not as an entity.
 """
 
 import argparse
@@ -16,64 +16,42 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from peft import AutoPeftModelForCausalLM, PeftModel
-from seqeval.scheme import IOB2, Entities
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, set_seed
 
 import decausal
+from answers import Form, InstructionForm, ShortForm
 from decausal._attach import RECORD
 from decausal._weights import ADAPTER_CONFIG
-from decausal.tagging.data import read_sentences
+from decausal.tagging.data import ReadReport, count_tags, read_sentences
 from decausal.tagging.metrics import score
 from decausal.tagging.results import environment
 
-NONE = "none"
 
-
-def prompt_of(words: Sequence[str]) -> str:
-    """What the model is asked."""
-    return f"Sentence: {' '.join(words)}\nEntities:"
-
-
-def answer_of(words: Sequence[str], tags: Sequence[str]) -> str:
-    """What it is to answer: ` PER: Jordan; LOC: Amman`, or ` none`."""
-    [entities] = Entities([list(tags)], IOB2).entities
-    found = [f"{entity.tag}: {' '.join(words[entity.start : entity.end])}" for entity in entities]
-    return f" {'; '.join(found) or NONE}"
-
-
-def tags_of(words: Sequence[str], answer: str, types: Sequence[str]) -> tuple[list[str], int]:
-    """The IOB2 tags that an answer means, and how many of its parts mean nothing.
-
-    Each entity is looked for behind the one before it, so that of words that occur twice the next ones are taken.
-
-    Args:
-        words: of the sentence.
-        answer: what the model wrote.
-        types: the entity types that exist.
-    """
-    tags, failures, start = ["O"] * len(words), 0, 0
-    for part in answer.strip().split("; "):
-        kind, _, text = part.partition(": ")
-        named = text.split(" ")
-        place = next((i for i in range(start, len(words)) if list(words[i : i + len(named)]) == named), None)
-        if kind in types and place is not None:
-            start = place + len(named)
-            tags[place:start] = [f"B-{kind}", *[f"I-{kind}"] * (len(named) - 1)]
-        elif part != NONE:
-            failures += 1
-    return tags, failures
+def read(arguments: argparse.Namespace) -> tuple[Dataset, ReadReport, Form]:
+    """The sentences that are asked for, and the form in which they are asked about."""
+    sentences, report = read_sentences(arguments.source, columns=arguments.columns, tag_scheme=arguments.tag_scheme)
+    types = sorted({tag[2:] for tag in count_tags(sentences) if tag != "O"})
+    rows = sentences.select(range(min(arguments.max_samples or len(sentences), len(sentences))))
+    if arguments.instructions is None:
+        return rows, report, ShortForm(types)
+    return rows, report, InstructionForm.read(arguments.instructions, types, getattr(arguments, "lenient", False))
 
 
 def prepare(arguments: argparse.Namespace) -> None:
-    sentences, report = read_sentences(arguments.source)
-    rows = list(sentences)[: arguments.max_samples]
+    rows, report, form = read(arguments)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    lossy = 0
     with arguments.output.open("w", encoding="utf-8") as file:
         for row in rows:
-            pair = {"prompt": prompt_of(row["tokens"]), "completion": answer_of(row["tokens"], row["tags"])}
+            answer = form.answer_of(row["tokens"], row["tags"])
+            lossy += form.tags_of(row["tokens"], answer) != (row["tags"], 0)
+            pair = {"prompt": form.prompt_of(row["tokens"]), "completion": answer}
             file.write(json.dumps(pair, ensure_ascii=False) + "\n")
-    print(f"{report}; {len(rows):,} written to {arguments.output}")
+    if isinstance(form, InstructionForm):
+        form.save(arguments.output.with_suffix(".yaml"))
+    print(f"{report}; {len(rows):,} written to {arguments.output}, of {lossy:,} the answer means other tags")
 
 
 def load(checkpoint: Path) -> tuple[Any, Any]:
@@ -86,20 +64,44 @@ def load(checkpoint: Path) -> tuple[Any, Any]:
         model = model_class.from_pretrained(checkpoint, dtype="auto").eval()
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     tokenizer.padding_side = "left"
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    model = model.to(accelerator or "cpu")
     return model.merge_and_unload() if isinstance(model, PeftModel) else model, tokenizer
 
 
-def generate(model: Any, tokenizer: Any, prompts: Sequence[str], batch_size: int) -> list[str]:
-    """The greedy answer to each prompt; prompts of like length share a batch."""
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    batch_size: int,
+    max_new_tokens: int = 96,
+    sample_seed: int | None = None,
+) -> list[str]:
+    """The answer to each prompt; prompts of like length share a batch.
+
+    Args:
+        model: a causal language model.
+        tokenizer: its tokenizer, which pads on the left.
+        prompts: the questions.
+        batch_size: how many are answered at once.
+        max_new_tokens: of an answer.
+        sample_seed: draw the answers, as the paper's baseline does; by default they are greedy.
+    """
+    # Its generate_batch: temperature and top_p (trainer_eval_utils_instruction_tuning.py of the released code).
+    drawn = {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": 0}
+    way: dict[str, Any] = {"do_sample": False} if sample_seed is None else drawn
+    if sample_seed is not None:
+        set_seed(sample_seed)
     answers = [""] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     for begin in range(0, len(order), batch_size):
         rows = order[begin : begin + batch_size]
-        batch = tokenizer([prompts[i] for i in rows], return_tensors="pt", padding=True)
+        batch = tokenizer([prompts[i] for i in rows], return_tensors="pt", padding=True).to(model.device)
         with torch.inference_mode():
             ids = model.generate(
-                **batch, do_sample=False, max_new_tokens=96, eos_token_id=tokenizer.eos_token_id, pad_token_id=0
-            )
+                **batch, **way, max_new_tokens=max_new_tokens, eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id or 0,
+            )  # fmt: skip
         new = tokenizer.batch_decode(ids[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
         for row, answer in zip(rows, new, strict=True):
             answers[row] = answer
@@ -107,17 +109,17 @@ def generate(model: Any, tokenizer: Any, prompts: Sequence[str], batch_size: int
 
 
 def score_run(arguments: argparse.Namespace) -> None:
-    sentences, report = read_sentences(arguments.source)
-    rows = list(sentences)[: arguments.max_samples]
-    types = sorted({tag[2:] for row in sentences for tag in row["tags"] if tag != "O"})
+    rows, report, form = read(arguments)
     model, tokenizer = load(arguments.checkpoint)
     started = time.time()
-    answers = generate(model, tokenizer, [prompt_of(row["tokens"]) for row in rows], arguments.batch_size)
-    parsed = [tags_of(row["tokens"], answer, types) for row, answer in zip(rows, answers, strict=True)]
-    scores = score([row["tags"] for row in rows], [tags for tags, _ in parsed])
+    prompts = [form.prompt_of(row["tokens"]) for row in rows]
+    answers = generate(model, tokenizer, prompts, arguments.batch_size, arguments.max_new_tokens, arguments.sample_seed)
+    parsed = [form.tags_of(row["tokens"], answer) for row, answer in zip(rows, answers, strict=True)]
+    scores = score(rows["tags"], [tags for tags, _ in parsed])
     results = {
         **scores.to_dict(),
         "failures": sum(count for _, count in parsed),
+        "sentences with failures": sum(count > 0 for _, count in parsed),
         "sentences": len(rows),
         "source": Path(report.source).name,
         "unmasked_layers": list(decausal.unmasked_layers(model)),
@@ -132,7 +134,8 @@ def score_run(arguments: argparse.Namespace) -> None:
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     preparing = commands.add_parser("prepare", help="annotated sentences as prompts and answers")
@@ -144,11 +147,17 @@ def main() -> None:
     scoring.add_argument("source")
     scoring.add_argument("--output", type=Path, help="where results are written as JSON")
     scoring.add_argument("--batch_size", type=int, default=32)
+    scoring.add_argument("--max_new_tokens", type=int, default=96, help="of an answer")
+    scoring.add_argument("--sample_seed", type=int, help="draw answers, as the paper does, instead of greedy ones")
+    scoring.add_argument("--lenient", action="store_true", help="read answers by the paper's rules; for instructions")
     scoring.set_defaults(run=score_run)
     for command in (preparing, scoring):
+        command.add_argument("--instructions", type=Path, help="a YAML of recipes/instruct: the paper's prompts")
         command.add_argument("--max_samples", type=int, help="only the first N sentences")
-    arguments = parser.parse_args()
-    arguments.run(arguments)
+        command.add_argument("--columns", help="as in a recipe")
+        command.add_argument("--tag_scheme", default="auto", help="as in a recipe")
+    chosen = parser.parse_args(arguments)
+    chosen.run(chosen)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,14 @@ from real_models import REAL_MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("recipes/launch/*.yaml"))
-PRETRAINING = {str(path.relative_to(ROOT)) for path in ROOT.glob("recipes/pretrain_68m/*.yaml")}
+OTHERS = (
+    "launch",
+    "pretrain_68m",
+    "instruct",
+    "paper",
+)  # what is in these folders trains no tagger, or is tested alone
 RECIPES = sorted(
-    {str(path.relative_to(ROOT)) for path in ROOT.glob("recipes/*/*.yaml")} - {*LAUNCH_FILES, *PRETRAINING}
+    str(path.relative_to(ROOT)) for path in ROOT.glob("recipes/*/*.yaml") if path.parent.name not in OTHERS
 )
 STRATEGIES = {"zero": "DEEPSPEED", "fsdp": "FSDP", "ddp": "MULTI_GPU"}
 LABELS = ["O", "B-LOC", "I-LOC"]

@@ -1,73 +1,19 @@
-"""Tags become answers and answers become tags again; what means nothing is counted; a run of any kind is loaded."""
+"""Annotated sentences become prompts and completions; a run of any kind is loaded, and answers."""
 
 import json
 
 import pytest
 import torch
+import yaml
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import decausal
 import tagging_as_text
-from tagging_as_text import answer_of, generate, load, prompt_of, tags_of
+from launching import ROOT
+from tagging_as_text import generate, load
 
-TYPES = ["LOC", "PER"]
-WORDS = ["Anna", "Lee", "left", "Amman", "for", "Jordan"]
-TAGS = ["B-PER", "I-PER", "O", "B-LOC", "O", "B-LOC"]
 PROMPTS = ["One day the dog saw a cat", "The sun", "Lily went to the park with her friend Tim"]
-
-
-def test_the_prompt_is_the_sentence_and_the_answer_its_entities_in_order():
-    assert prompt_of(WORDS) == "Sentence: Anna Lee left Amman for Jordan\nEntities:"
-    assert answer_of(WORDS, TAGS) == " PER: Anna Lee; LOC: Amman; LOC: Jordan"
-
-
-def test_a_sentence_without_entities_is_answered_by_none():
-    assert answer_of(WORDS, ["O"] * 6) == " none"
-
-
-@pytest.mark.parametrize(
-    ("words", "tags"),
-    [
-        (WORDS, TAGS),
-        (WORDS, ["O"] * 6),
-        (WORDS, ["B-PER", "B-PER", "O", "O", "O", "O"]),
-        (WORDS, ["B-LOC", "I-LOC", "I-LOC", "I-LOC", "I-LOC", "I-LOC"]),
-        (["Jordan", "met", "Jordan", "in", "Jordan"], ["B-PER", "O", "B-PER", "O", "B-LOC"]),
-        (["New", "York", "and", "New", "Delhi"], ["B-LOC", "I-LOC", "O", "B-LOC", "I-LOC"]),
-        (["12", ":", "30", ";", "Amman"], ["O", "O", "O", "O", "B-LOC"]),
-    ],
-    ids=["three", "none", "neighbours", "whole sentence", "words that repeat", "a word that repeats", "punctuation"],
-)
-def test_the_answer_to_tags_means_these_tags(words, tags):
-    assert tags_of(words, answer_of(words, tags), TYPES) == (tags, 0)
-
-
-def test_of_words_that_repeat_the_next_ones_are_taken():
-    words = ["Jordan", "met", "Jordan", "in", "Jordan"]
-    assert tags_of(words, " PER: Jordan; LOC: Jordan", TYPES) == (["B-PER", "O", "B-LOC", "O", "O"], 0)
-
-
-def test_an_entity_out_of_order_is_a_failure():
-    assert tags_of(WORDS, " LOC: Amman; PER: Anna Lee", TYPES) == (["O", "O", "O", "B-LOC", "O", "O"], 1)
-
-
-def test_an_entity_that_is_named_once_too_often_is_a_failure():
-    assert tags_of(WORDS, " LOC: Jordan; LOC: Jordan", TYPES) == (["O", "O", "O", "O", "O", "B-LOC"], 1)
-
-
-@pytest.mark.parametrize(
-    "part", ["ORG: Amman", "LOC: Paris", "LOC: Amm", "LOC: Amman Jordan", "Amman", "LOC", "LOC: ", "nothing"]
-)
-def test_what_means_nothing_is_counted_and_leaves_the_rest(part):
-    assert tags_of(WORDS, f" PER: Anna Lee; {part}; LOC: Jordan", TYPES) == (
-        ["B-PER", "I-PER", "O", "O", "O", "B-LOC"],
-        1,
-    )
-
-
-def test_no_answer_at_all_is_a_failure():
-    assert tags_of(WORDS, "", TYPES) == (["O"] * 6, 1)
 
 
 def test_a_file_becomes_prompts_and_completions(tmp_path, monkeypatch, capsys):
@@ -82,6 +28,20 @@ def test_a_file_becomes_prompts_and_completions(tmp_path, monkeypatch, capsys):
     ]
     assert "Jörg" in output.read_text(encoding="utf-8")
     assert "3 sentences" in capsys.readouterr().out
+
+
+def test_with_instructions_these_are_written_beside_the_data_and_lost_answers_are_counted(tmp_path, capsys):
+    source, output = tmp_path / "train.tsv", tmp_path / "train.jsonl"
+    source.write_text("Jordan\tO\nmet\tO\nJordan\tB-PER\n\nAmman\tB-LOC\nwaits\tO\n", encoding="utf-8")
+    instructions = ["--instructions", str(ROOT / "recipes" / "instruct" / "ner.yaml")]
+    tagging_as_text.main(["prepare", str(source), str(output), *instructions])
+    assert [json.loads(line)["completion"] for line in output.read_text().splitlines()] == [
+        "Jordan:person", "Amman:location",
+    ]  # fmt: skip
+    assert "2 written to" in (shown := capsys.readouterr().out)
+    assert "of 1 the answer means other tags" in shown
+    types = yaml.safe_load(output.with_suffix(".yaml").read_text())["types"]
+    assert [*types.values()] == ["person", "location", "organization", "miscellaneous"]
 
 
 @pytest.fixture
@@ -122,3 +82,20 @@ def test_answers_come_in_the_order_of_their_prompts_and_padding_changes_none(run
     one_by_one = generate(model, tokenizer, PROMPTS, batch_size=1)
     assert len(set(one_by_one)) == 3
     assert generate(model, tokenizer, PROMPTS, batch_size=2) == one_by_one
+
+
+def test_answers_that_are_drawn_depend_on_the_seed_alone(run):
+    model, tokenizer = load(run("00111", False)[0])
+    drawn = [generate(model, tokenizer, PROMPTS, 3, 8, sample_seed=seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_run_is_scored_on_what_it_answers(run, tmp_path, capsys):
+    checkpoint, _ = run("none", False)
+    source, results = tmp_path / "test.tsv", tmp_path / "results.json"
+    source.write_text("Jordan\tB-PER\nmet\tO\n\nAmman\tB-LOC\nwaits\tO\n", encoding="utf-8")
+    instructions = ["--instructions", str(ROOT / "recipes" / "instruct" / "ner.yaml"), "--max_new_tokens", "4"]
+    tagging_as_text.main(["score", str(checkpoint), str(source), "--output", str(results), *instructions])
+    found = json.loads(results.read_text())
+    assert (found["sentences"], found["f1"], found["recall"]) == (2, 0.0, 0.0)
+    assert found["failures"] >= found["sentences with failures"] > 0

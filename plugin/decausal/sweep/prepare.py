@@ -14,7 +14,7 @@ from decausal._pattern import LayerPattern
 from decausal.sweep.run import Runner
 from decausal.sweep.space import Space, name_setting, parse_axes, parse_seeds
 from decausal.sweep.storage import HEARTBEAT_SECONDS
-from decausal.tagging.arguments import parse_recipe
+from decausal.tagging.arguments import as_flags, parse_recipe
 from decausal.tagging.early_exit import keep_first_layers
 from decausal.tagging.model import read_config
 from decausal.tagging.outputs import as_json, depends_on, hash_sentences, writing
@@ -161,9 +161,8 @@ class Plan:
 
 
 def _check_setting(runner: Runner, setting: dict[str, Any]) -> None:
-    flags = [text for name, value in setting.items() for text in (f"--{name}", str(value))]
     try:
-        tagging, model_config, _ = parse_recipe([str(runner.recipe), *runner.overrides, *flags])
+        tagging, model_config, _ = parse_recipe([str(runner.recipe), *runner.overrides, *as_flags(setting)])
         config = keep_first_layers(read_config(model_config), tagging.num_hidden_layers)
         LayerPattern.parse(tagging.unmask).layers(num_decoder_layers(config.get_text_config(decoder=True)) or 0)
     except ValueError as error:

@@ -19,6 +19,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from decausal._errors import CheckpointError
 from decausal.sweep.outcome import Outcome, Setting, curve_of
 from decausal.sweep.space import name_setting
+from decausal.tagging.arguments import as_flags
 from decausal.tagging.outputs import holding as holding_directory
 from decausal.tagging.results import RESULTS
 
@@ -98,8 +99,8 @@ class Runner:
             "resume_from_checkpoint": "auto",
             "overwrite_output_dir": "true",  # what was killed before its first checkpoint is in nobody's way
         }
-        flags = [text for name, value in fields.items() for text in (f"--{name}", str(value))]
-        return [sys.executable, "-m", "decausal", "train", str(self.recipe), *launch, *quiet, *self.overrides, *flags]
+        train = [sys.executable, "-m", "decausal", "train", str(self.recipe)]
+        return [*train, *launch, *quiet, *self.overrides, *as_flags(fields)]
 
     def _launch(self, setting: Setting, lock: int, watch: Callable[[Evaluations], None]) -> None:
         path = self.log_of(setting)

@@ -9,7 +9,7 @@ from decausal._layers import encoder_message, is_encoder
 from decausal._pattern import LayerPattern
 from decausal.sweep.prepare import Plan
 from decausal.sweep.run import Runner
-from decausal.tagging.arguments import parse_recipe
+from decausal.tagging.arguments import as_flags, parse_recipe
 from decausal.tagging.model import read_config
 from decausal.tagging.results import RESULTS
 
@@ -56,7 +56,7 @@ def share_adapter(plan: Plan, patterns: str, divisor: int = _DIVISOR) -> Runner:
     }
     if training.max_steps > 0:
         fields["max_steps"] = round(training.max_steps / part)
-    flags = [text for name, value in fields.items() for text in (f"--{name}", str(value))]
+    flags = as_flags(fields)
     parse_recipe([*recipe, *flags])  # what does not fit is better known at once
     return replace(plan.runner, overrides=(*plan.runner.overrides, *flags), directory=plan.runner.directory / "shared")
 

@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from decausal._pattern import format_layers
 from decausal.sweep.outcome import Outcome, Setting
@@ -114,7 +114,7 @@ def print_standing(outcomes: Sequence[Outcome], failures: Sequence[Failure], con
         setting = {name: value for name, value in outcome.setting.items() if name != "seed"}
         rows.setdefault(name_setting(setting), []).append(outcome)
     splits = list(outcomes[0].scores) if outcomes else []
-    table = Table("setting", "unmasked layers", "seeds", *(f"{split} F1" for split in splits), box=None)
+    table = Table(Column("setting", overflow="fold"), "unmasked layers", "seeds", *(f"{split} F1" for split in splits), box=None)
     for name, runs in sorted(rows.items(), key=lambda row: -_mean(row[1], "validation")):
         figures = [_describe_scores(runs, split) for split in splits]
         table.add_row(name, format_layers(runs[0].layers), str(len(runs)), *figures)

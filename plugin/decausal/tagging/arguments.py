@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -243,6 +243,12 @@ def parse_fields(arguments: Sequence[str], types: Sequence[type], program: str) 
     except (ValueError, TypeError) as error:
         raise ValueError(f"{recipe}: {error}") from error
     return parsed
+
+
+def as_flags(fields: Mapping[str, Any]) -> list[str]:
+    """Fields as a command line gives them: `--field value`, of a list `--field value value`."""
+    values = {name: value if isinstance(value, list | tuple) else [value] for name, value in fields.items()}
+    return [text for name, each in values.items() for text in (f"--{name}", *map(str, each))]
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

@@ -1,0 +1,238 @@
+"""The tables of the paper, from the runs that are finished."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from scipy import stats
+
+from decausal._pattern import LayerPattern, format_layers
+from decausal.sweep.analysis import Analysis, analyse
+from decausal.sweep.grouping import SPLITS, Group, group
+from decausal.sweep.prepare import STUDY_FILE
+from decausal.sweep.storage import open_study
+from decausal.sweep.tables import as_latex, tabulate_nested
+from decausal.sweep.trials import outcomes_of
+from decausal.tagging.data import read_sentences
+from decausal.tagging.dependencies import count_arcs, describe_parser, load_parser, parse_heads
+from decausal.tagging.results import RESULTS
+from paper.runs import Reproduction
+
+Row = dict[str, Any]
+_FEWEST_RANKED = 3
+
+
+def print_tables(reproduction: Reproduction, parser: str | None, console: Console) -> None:
+    """Print every table that has rows, and write it as CSV and LaTeX into `tables` of the output directory.
+
+    Args:
+        reproduction: whose runs.
+        parser: a spaCy pipeline, for the right-dependency ratios; None for none.
+        console: where to.
+    """
+    directory = reproduction.output / "tables"
+    directory.mkdir(parents=True, exist_ok=True)
+    found = [*analyses(reproduction)]
+    gains = tabulate_gains(found)
+    tables = {
+        "runs": [*tabulate_taggers(found), *tabulate_instructed(reproduction)],
+        "patterns": tabulate_patterns(found),
+        "gains": gains,
+        "nested": tabulate_nested_pairs(found),
+        "checkpoints": tabulate_checkpoints(found),
+        "dependencies": tabulate_dependencies(gains, ratios(reproduction, parser) if parser else {}),
+    }
+    for name, rows in tables.items():
+        if rows:
+            table = pd.DataFrame(rows)
+            table.to_csv(directory / f"{name}.csv", index=False)
+            (directory / f"{name}.tex").write_text(as_latex(table), encoding="utf-8")
+            shown = Table(*map(str, table.columns), title=name, title_justify="left", box=None)
+            for row in rows:
+                shown.add_row(*(_show(row.get(column)) for column in table.columns))
+            console.print(shown, soft_wrap=True)
+            console.print()
+
+
+def analyses(reproduction: Reproduction) -> Iterator[tuple[str, str, Analysis]]:
+    """Name, task and analysis of every sweep, one for each value of its further axes; without those not begun."""
+    for name, task in reproduction.sweeps():
+        directory = reproduction.directory(name, task)
+        if (directory / STUDY_FILE).is_file():
+            study = open_study(f"sqlite:///{directory / STUDY_FILE}", directory.name, create=False)
+            for runs in group(outcomes_of(study)):
+                yield name, task, analyse(runs)
+
+
+def tabulate_taggers(found: list[tuple[str, str, Analysis]]) -> list[Row]:
+    """For each tagger, task, pattern and further axis mean and standard deviation of F1 (0-100) over seeds."""
+    return [
+        {
+            "run": name,
+            "task": task,
+            "pattern": pattern,
+            "layers": format_layers(runs.layers(pattern)),
+            **_models(runs),
+            "seeds": len(runs.runs[pattern]),
+            **{
+                key: value for split in runs.splits for key, value in _summarise(split, runs.f1(pattern, split)).items()
+            },
+        }
+        for name, task, runs in ((name, task, analysis.group) for name, task, analysis in found)
+        for pattern in runs.patterns
+    ]
+
+
+def tabulate_instructed(reproduction: Reproduction) -> list[Row]:
+    """The same for models that answer in text, and how many parts of their answers on test data mean nothing."""
+    scores: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for name, task, seed in reproduction.instructions():
+        path = reproduction.directory(name, task) / f"seed={seed}" / RESULTS
+        if path.is_file():
+            scores.setdefault((name, task), []).append(json.loads(path.read_text(encoding="utf-8"))["scores"])
+    return [
+        {
+            "run": name,
+            "task": task,
+            "seeds": len(runs),
+            **{
+                key: value
+                for split in SPLITS
+                for key, value in _summarise(split, [run[split]["f1"] for run in runs]).items()
+            },
+            "failures": fmean(run["test"]["failures"] for run in runs),
+        }
+        for (name, task), runs in scores.items()
+    ]
+
+
+def tabulate_patterns(found: list[tuple[str, str, Analysis]]) -> list[Row]:
+    """Test F1 of each pattern of bits, mean and standard deviation over seeds, a column for each tagger and task."""
+    columns: dict[str, dict[str, str]] = {}
+    for name, task, analysis in found:
+        runs = analysis.group
+        bits = [pattern for pattern in runs.patterns if LayerPattern.parse(pattern).is_bits]
+        if len(bits) > 1 and not runs.axes:
+            columns[f"{name}: {task}"] = {pattern: _spread(runs.f1(pattern, runs.split)) for pattern in bits}
+    patterns = sorted(
+        {pattern for column in columns.values() for pattern in column}, key=lambda bits: (len(bits), bits)
+    )
+    return [{"pattern": each} | {name: column.get(each) for name, column in columns.items()} for each in patterns]
+
+
+def tabulate_gains(found: list[tuple[str, str, Analysis]]) -> list[Row]:
+    """For each tagger and task what the pattern that validation data choose gains over the causal one, on test data."""
+    rows = []
+    for name, task, analysis in found:
+        runs, causal = analysis.group, analysis.group.causal
+        if causal is None or len(runs.patterns) == 1:
+            continue
+        best = max(
+            (each for each in runs.patterns if each != causal), key=lambda each: runs.mean_f1(each, "validation")
+        )
+        everything = [each for each in runs.patterns if len(runs.layers(each)) == runs.num_layers(each)]
+        compared = analysis.compare(best, causal)
+        rows.append(
+            {
+                "run": name,
+                "task": task,
+                **_models(runs),
+                "causal": runs.mean_f1(causal, runs.split),
+                "chosen": best,
+                "chosen_f1": runs.mean_f1(best, runs.split),
+                "all_open_f1": runs.mean_f1(everything[0], runs.split) if everything else None,
+                "gain": runs.mean_f1(best, runs.split) - runs.mean_f1(causal, runs.split),
+                "p_sentences_holm": compared.holm_sentences if compared else None,
+                "p_seeds_holm": compared.holm_seeds if compared else None,
+            }
+        )
+    return rows
+
+
+def tabulate_nested_pairs(found: list[tuple[str, str, Analysis]]) -> list[Row]:
+    """The paper's one-sided paired t-test over nested pairs of patterns."""
+    return [
+        {"run": name, "task": task, **_models(analysis.group), **row}
+        for name, task, analysis in found
+        for row in tabulate_nested(analysis)
+    ]
+
+
+def tabulate_checkpoints(found: list[tuple[str, str, Analysis]]) -> list[Row]:
+    """Test F1 after each checkpoint of pretraining, mean over seeds, a column for each tagger, pattern and task."""
+    steps: dict[int, dict[str, float]] = {}
+    for name, task, analysis in found:
+        runs = analysis.group
+        step = Path(str(runs.axes.get("model_name_or_path", ""))).name.rpartition("-")[2]
+        if step.isdecimal():
+            for pattern in runs.patterns:
+                column = f"{name} {pattern}: {task}" if len(runs.patterns) > 1 else f"{name}: {task}"
+                steps.setdefault(int(step), {})[column] = runs.mean_f1(pattern, runs.split)
+    return [{"step": step} | columns for step, columns in sorted(steps.items())]
+
+
+def tabulate_dependencies(gains: list[Row], found: dict[str, float]) -> list[Row]:
+    """For each task its right-dependency ratio and every tagger's gain; below, how the two go together."""
+    if not found:
+        return []
+    taggers = list(dict.fromkeys(row["run"] for row in gains if "model" not in row))
+    by_task = {(row["run"], row["task"]): row["gain"] for row in gains if "model" not in row}
+    rows: list[Row] = [
+        {"task": task, "ratio": ratio, **{name: by_task.get((name, task)) for name in taggers}}
+        for task, ratio in sorted(found.items(), key=lambda each: -each[1])
+    ]
+    ranked = {}
+    for name in taggers:
+        both = [(ratio, by_task[name, task]) for task, ratio in found.items() if (name, task) in by_task]
+        if len(both) >= _FEWEST_RANKED:
+            ranked[name] = float(stats.spearmanr(*zip(*both, strict=True)).statistic)
+    return [*rows, {"task": "Spearman", "ratio": None, **ranked}] if ranked else rows
+
+
+def ratios(reproduction: Reproduction, parser: str) -> dict[str, float]:
+    """Of each task the right-dependency ratio (0-1) of its training data; kept in the output directory.
+
+    Raises:
+        ImportError: spaCy is not installed.
+        ValueError: it has no such pipeline.
+    """
+    pipeline = load_parser(parser)
+    path = reproduction.output / "tables" / "dependencies.json"
+    kept: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    of_parser = kept.setdefault(describe_parser(pipeline), {})
+    for task in reproduction.tasks:
+        if task not in of_parser:
+            data = reproduction.data_of(task)
+            sentences, _ = read_sentences(
+                data["train_file"], columns=data.get("columns"), tag_scheme=data.get("tag_scheme", "auto")
+            )
+            counted = count_arcs(sentences["tags"], parse_heads(sentences["tokens"], pipeline)).total
+            of_parser[task] = counted.ratio or 0.0
+            path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    return {task: of_parser[task] for task in reproduction.tasks}
+
+
+def _models(runs: Group) -> Row:
+    path = runs.axes.get("model_name_or_path")
+    return {"model": Path(str(path)).name} if path else {}
+
+
+def _summarise(split: str, scores: list[float]) -> Row:
+    return {split: fmean(scores), f"{split}_sd": stdev(scores) if len(scores) > 1 else None}
+
+
+def _spread(scores: list[float]) -> str:
+    return f"{fmean(scores):.2f}" + (f" ± {stdev(scores):.2f}" if len(scores) > 1 else "")
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4f}" if 0 < abs(value) < 0.1 else f"{value:.2f}"  # p-values are small
