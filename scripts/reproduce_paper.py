@@ -15,6 +15,7 @@ from rich.console import Console
 
 from decausal.cli.app import quiet
 from decausal.sweep.run import RunFailedError
+from decausal.sweep.space import parse_seeds
 from paper.runs import Reproduction
 from paper.scale import Scale
 from paper.tables import print_tables
@@ -49,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         path = _SCALES / f"{chosen.scale}.yaml"
         scale = Scale.read(path if path.is_file() else Path(chosen.scale))
+        if chosen.seeds is not None:
+            parse_seeds(chosen.seeds)
         names = _choose(chosen.runs, [*scale.taggers, *scale.instructed], "--runs")
         reproduction = Reproduction(
             scale, chosen.data, chosen.output_dir, _choose(chosen.tasks, [*scale.tasks], "--tasks"), chosen.seeds,

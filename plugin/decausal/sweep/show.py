@@ -114,7 +114,8 @@ def print_standing(outcomes: Sequence[Outcome], failures: Sequence[Failure], con
         setting = {name: value for name, value in outcome.setting.items() if name != "seed"}
         rows.setdefault(name_setting(setting), []).append(outcome)
     splits = list(outcomes[0].scores) if outcomes else []
-    table = Table(Column("setting", overflow="fold"), "unmasked layers", "seeds", *(f"{split} F1" for split in splits), box=None)
+    columns = ("unmasked layers", "seeds", *(f"{split} F1" for split in splits))
+    table = Table(Column("setting", overflow="fold"), *columns, box=None)
     for name, runs in sorted(rows.items(), key=lambda row: -_mean(row[1], "validation")):
         figures = [_describe_scores(runs, split) for split in splits]
         table.add_row(name, format_layers(runs[0].layers), str(len(runs)), *figures)
