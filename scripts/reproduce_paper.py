@@ -8,6 +8,7 @@ goes on; several processes, also on several machines with one file system, share
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -84,4 +85,5 @@ def _choose(text: str | None, names: list[str], flag: str) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what it has started must not outlive it
     sys.exit(main())
