@@ -55,8 +55,8 @@ class InstructionForm:
     Attributes:
         instruction: what is to be done.
         types: for each entity type what an answer calls it; in this order they are the options.
-        is_lenient: read answers as the paper's code does: a type that does not exist is one, words that are not there
-            are passed over, and one part that is no pair makes the whole answer mean nothing.
+        is_lenient: read answers as the paper's code does: a type that does not exist is one, and one part that is no
+            pair makes the whole answer mean nothing.
     """
 
     instruction: str
@@ -81,7 +81,9 @@ class InstructionForm:
         named = fields.get("types") or {}
         names = {kind: named.get(kind) or re.sub(r"[\W_]+", " ", kind).strip().lower() for kind in [*named, *types]}
         if len({*names.values()}) < len(names):
-            raise ValueError(f"{path}: two entity types are called alike: {names}.")
+            raise ValueError(
+                f"{path}: two entity types are called alike, {names}: give them names of their own in types."
+            )
         return cls(fields["instruction"], names, is_lenient)
 
     def save(self, path: Path) -> None:
@@ -110,7 +112,7 @@ class InstructionForm:
             return place(words, [(kinds.get(name), text.split(" ")) for text, _, name in parts])
         if not all(colon for _, colon, _ in parts):
             return ["O"] * len(words), len(parts)
-        return place(words, [(kinds.get(name, name), text.split(" ")) for text, _, name in parts])
+        return place(words, [(kinds.get(name, name) or None, text.split(" ")) for text, _, name in parts])
 
 
 def entities_of(tags: Sequence[str]) -> list[tuple[str, int, int]]:

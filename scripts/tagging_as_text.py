@@ -31,12 +31,18 @@ from decausal.tagging.results import environment
 
 def read(arguments: argparse.Namespace) -> tuple[Dataset, ReadReport, Form]:
     """The sentences that are asked for, and the form in which they are asked about."""
-    sentences, report = read_sentences(arguments.source, columns=arguments.columns, tag_scheme=arguments.tag_scheme)
+    sentences, report = read_sentences(
+        arguments.source, columns=arguments.columns, tag_scheme=arguments.tag_scheme,
+        file_format=arguments.file_format, separator=arguments.separator,
+    )  # fmt: skip
     types = sorted({tag[2:] for tag in count_tags(sentences) if tag != "O"})
     rows = sentences.select(range(min(arguments.max_samples or len(sentences), len(sentences))))
     if arguments.instructions is None:
         return rows, report, ShortForm(types)
-    return rows, report, InstructionForm.read(arguments.instructions, types, getattr(arguments, "lenient", False))
+    if arguments.run is prepare:
+        return rows, report, InstructionForm.read(arguments.instructions, types)
+    # Only types that the model was told of: another one would change every prompt.
+    return rows, report, InstructionForm.read(arguments.instructions, [], arguments.lenient)
 
 
 def prepare(arguments: argparse.Namespace) -> None:
@@ -54,18 +60,24 @@ def prepare(arguments: argparse.Namespace) -> None:
     print(f"{report}; {len(rows):,} written to {arguments.output}, of {lossy:,} the answer means other tags")
 
 
-def load(checkpoint: Path) -> tuple[Any, Any]:
-    """A run's model, unmasked if its pattern says so, and tokenizer, ready to generate; an adapter is merged."""
+def load(checkpoint: Path, dtype: str = "auto", use_cpu: bool = False) -> tuple[Any, Any]:
+    """A run's model, unmasked if its pattern says so, and tokenizer, ready to generate; an adapter is merged.
+
+    Args:
+        checkpoint: the run.
+        dtype: of the weights of a run that is causal.
+        use_cpu: leave an accelerator alone.
+    """
     if (checkpoint / "config.json").is_file() and RECORD in PreTrainedConfig.get_config_dict(checkpoint)[0]:
         model, tokenizer = decausal.load(checkpoint)
     else:
         is_adapter = (checkpoint / ADAPTER_CONFIG).is_file()
         model_class = AutoPeftModelForCausalLM if is_adapter else AutoModelForCausalLM
-        model = model_class.from_pretrained(checkpoint, dtype="auto").eval()
+        model = model_class.from_pretrained(checkpoint, dtype=dtype).eval()
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     tokenizer.padding_side = "left"
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    model = model.to(accelerator or "cpu")
+    if torch.accelerator.is_available() and not use_cpu:
+        model = model.to(torch.accelerator.current_accelerator())
     return model.merge_and_unload() if isinstance(model, PeftModel) else model, tokenizer
 
 
@@ -87,8 +99,8 @@ def generate(
         max_new_tokens: of an answer.
         sample_seed: draw the answers, as the paper's baseline does; by default they are greedy.
     """
-    # Its generate_batch: temperature and top_p (trainer_eval_utils_instruction_tuning.py of the released code).
-    drawn = {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": 0}
+    # Temperature and top_p of the released code; top_k is transformers' own, as there.
+    drawn = {"do_sample": True, "temperature": 0.6, "top_p": 0.9}
     way: dict[str, Any] = {"do_sample": False} if sample_seed is None else drawn
     if sample_seed is not None:
         set_seed(sample_seed)
@@ -110,7 +122,7 @@ def generate(
 
 def score_run(arguments: argparse.Namespace) -> None:
     rows, report, form = read(arguments)
-    model, tokenizer = load(arguments.checkpoint)
+    model, tokenizer = load(arguments.checkpoint, arguments.dtype, arguments.use_cpu)
     started = time.time()
     prompts = [form.prompt_of(row["tokens"]) for row in rows]
     answers = generate(model, tokenizer, prompts, arguments.batch_size, arguments.max_new_tokens, arguments.sample_seed)
@@ -127,7 +139,9 @@ def score_run(arguments: argparse.Namespace) -> None:
         **environment(),
     }
     if arguments.output:
-        arguments.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        unfinished = arguments.output.with_suffix(".part")
+        unfinished.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        unfinished.replace(arguments.output)
     print(
         f"{arguments.checkpoint}: F1 {scores.strict.f1:.2f}, precision {scores.strict.precision:.2f}, recall "
         f"{scores.strict.recall:.2f}; {results['failures']} parts of answers mean nothing"
@@ -147,6 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     scoring.add_argument("source")
     scoring.add_argument("--output", type=Path, help="where results are written as JSON")
     scoring.add_argument("--batch_size", type=int, default=32)
+    scoring.add_argument("--dtype", default="auto", help="of the weights, if the run is causal; by default as saved")
+    scoring.add_argument("--use_cpu", action="store_true", help="leave an accelerator alone")
     scoring.add_argument("--max_new_tokens", type=int, default=96, help="of an answer")
     scoring.add_argument("--sample_seed", type=int, help="draw answers, as the paper does, instead of greedy ones")
     scoring.add_argument("--lenient", action="store_true", help="read answers by the paper's rules; for instructions")
@@ -154,7 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for command in (preparing, scoring):
         command.add_argument("--instructions", type=Path, help="a YAML of recipes/instruct: the paper's prompts")
         command.add_argument("--max_samples", type=int, help="only the first N sentences")
-        command.add_argument("--columns", help="as in a recipe")
+        for name in ("columns", "separator", "file_format"):
+            command.add_argument(f"--{name}", help="as in a recipe")
         command.add_argument("--tag_scheme", default="auto", help="as in a recipe")
     chosen = parser.parse_args(arguments)
     chosen.run(chosen)

@@ -1,26 +1,42 @@
-"""The runs of a scale, one kind after the other; what is finished is not run again, what was stopped goes on."""
+"""The runs of a scale, one kind after the other; what is finished is not run again."""
 
 import json
-import subprocess
+import math
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from glob import glob
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, NoReturn
 
 from rich.console import Console
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import ModelConfig, ScriptArguments, SFTConfig
 
 import make_text
-import tagging_as_text
-from decausal.sweep.run import holding
+from answers import InstructionForm
+from decausal.sweep.run import RunFailedError, holding, launch
 from decausal.sweep.space import parse_seeds
 from decausal.sweep.sweep import run_sweep
-from decausal.tagging.arguments import as_flags
+from decausal.tagging.arguments import as_flags, parse_fields, parse_recipe
 from decausal.tagging.results import RESULTS
+from model_directory import appearing
 from paper.scale import Fields, Instructed, Pretrained, Scale, Tagger
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FILES = ("train_file", "validation_file", "test_file")
+READING = ("columns", "separator", "file_format", "tag_scheme")
+_SPLITS = {"validation": "max_eval_samples", "test": "max_test_samples"}
+_FACTS = "run.json"
+_SECONDS_BETWEEN = 2.0
+
+
+class BusyError(Exception):
+    """Another process is at this run."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +49,8 @@ class Reproduction:
         output: where each run gets a directory, as `directory` says.
         tasks: the tasks that are wanted.
         seeds: the seeds that are wanted; None for those of the scale.
-        launch: a file of `accelerate config`, or None.
-        fields: what all runs are given, `--field value ...`.
+        launch_file: a file of `accelerate config`, or None.
+        fields: what all runs are given, `--field value ...`, where the scale says nothing else.
         console: where progress is shown.
     """
 
@@ -43,47 +59,71 @@ class Reproduction:
     output: Path
     tasks: tuple[str, ...]
     seeds: str | None
-    launch: Path | None
+    launch_file: Path | None
     fields: tuple[str, ...]
     console: Console
 
-    def run(self, names: Sequence[str]) -> list[str]:
+    def check(self, names: Sequence[str]) -> None:
+        """Try all that can be tried of these runs before the first of them.
+
+        Raises:
+            ValueError: a recipe does not take a field, or a file or instructions are missing.
+        """
+        for name in names:
+            run = self.scale.runs[name]
+            for task in self.scale.tasks_of(name, self.tasks):
+                fields = self.fields_of(name, task)
+                for file in (fields[each] for each in _FILES if each in fields):
+                    if not glob(file):
+                        raise ValueError(f"{name}: {task}: {file} is not there; the scale's YAML says what data holds.")
+                if isinstance(run, Tagger):
+                    parse_recipe([self._recipe(run, task), *self.fields, *as_flags(fields)])
+                else:
+                    self._form(task)
+                    types = (ScriptArguments, SFTConfig, ModelConfig)
+                    flags = as_flags({**self._trained(name, task), "dataset_name": "data"})
+                    parse_fields([self._recipe(run, task), *self.fields, *flags], types, "trl.scripts.sft")
+
+    def run(self, names: Sequence[str], *, retry_failed: bool = False) -> list[str]:
         """Run what is not finished, and what it needs.
 
         Args:
             names: those of the runs that are wanted.
+            retry_failed: run taggers again that failed before.
 
         Returns:
             What failed, each in a line.
         """
-        failures: list[str] = []
-        runs = {**self.scale.taggers, **self.scale.instructed}
-        for name, model in self.scale.pretrained.items():
-            if any(runs[each].pretrained == name for each in names):
-                self._pretrain(name, model)
+        self.output.mkdir(parents=True, exist_ok=True)
+        needed = {run.pretrained for name, run in self.scale.runs.items() if name in names}
+        models = {name: model for name, model in self.scale.pretrained.items() if name in needed}
+        failures = self._finish({f"pretraining {name}": partial(self._pretrain, name, models[name]) for name in models})
         for name, task in self.sweeps():
             if name in names:
                 self.console.rule(f"{name}: {task}")
-                if not self._sweep(name, task):
-                    failures.append(f"{name}: {task}: see {self.directory(name, task)}")
-        for name, task, seed in self.instructions():
-            if name in names:
-                self.console.rule(f"{name}: {task}, seed {seed}")
-                if error := self._instruct(name, task, seed):
-                    failures.append(f"{name}: {task}, seed {seed}: {error}")
-        return failures
+                try:
+                    if not self._sweep(name, task, retry_failed):
+                        failures.append(f"{name}: {task}: see {self.directory(name, task) / 'logs'}")
+                except (ValueError, OSError) as error:
+                    failures.append(f"{name}: {task}: {error}")
+        steps = {
+            f"{name}: {task}, seed {seed}": partial(self._instruct, name, task, seed)
+            for name, task, seed in self.instructions()
+            if name in names
+        }
+        return failures + self._finish(steps)
 
     def sweeps(self) -> Iterator[tuple[str, str]]:
         """Tagger and task of every sweep."""
-        for name, tagger in self.scale.taggers.items():
-            for task in self.scale.tasks_of(tagger, self.tasks):
+        for name in self.scale.taggers:
+            for task in self.scale.tasks_of(name, self.tasks):
                 yield name, task
 
     def instructions(self) -> Iterator[tuple[str, str, int]]:
         """Model, task and seed of every run of instructions."""
-        for name, model in self.scale.instructed.items():
-            for task in self.scale.tasks_of(model, self.tasks):
-                for seed in parse_seeds(self.scale.seeds_of(model, self.seeds)):
+        for name in self.scale.instructed:
+            for task in self.scale.tasks_of(name, self.tasks):
+                for seed in parse_seeds(self.scale.seeds_of(name, self.seeds)):
                     yield name, task, seed
 
     def directory(self, name: str, task: str) -> Path:
@@ -91,98 +131,191 @@ class Reproduction:
         return self.output / ("taggers" if name in self.scale.taggers else "instructed") / name / task
 
     def data_of(self, task: str) -> Fields:
-        """The fields that say where a task's data are."""
+        """The fields that say where a task's data are and how they are read."""
         return _in(self.data, self.scale.tasks[task].data)
+
+    def fields_of(self, name: str, task: str) -> Fields:
+        """All fields in which a run differs from its recipe, place and seed aside."""
+        run = self.scale.runs[name]
+        model = {"model_name_or_path": self._model(run.pretrained)} if run.pretrained else {}
+        return {**self.data_of(task), **model, **_in(self.data, {**run.fields, **run.fields_of.get(task, {})})}
+
+    def _finish(self, steps: dict[str, Callable[[], None]]) -> list[str]:
+        """Does all steps that no other process does, and waits for the others; what failed, each in a line."""
+        failures, waiting = [], dict(steps)
+        while waiting:
+            for name, step in [*waiting.items()]:
+                try:
+                    step()
+                except BusyError:
+                    continue
+                except (RunFailedError, ValueError, OSError) as error:
+                    failures.append(f"{name}: {error}")
+                del waiting[name]
+            if waiting:
+                time.sleep(_SECONDS_BETWEEN)
+        return failures
 
     def _pretrain(self, name: str, model: Pretrained) -> None:
         directory = self._model(name)
-        with holding(Path(f"{directory}.lock")):
+        with holding(Path(f"{directory}.lock"), _give_way) as lock:
+            fields = {**_in(self.data, model.fields), **self._make_text()}
+            self._check_facts(directory.with_suffix(".json"), {"recipe": model.recipe, **model.fields})
             if (directory / RESULTS).is_file():
                 return
-            self.console.rule(f"pretraining {name}")
-            fields = {**_in(self.data, model.fields), **self._make_text(), "output_dir": directory}
-            if any(directory.glob(f"{PREFIX_CHECKPOINT_DIR}-*")):
-                fields["resume_from_checkpoint"] = "true"
+            self.console.print(f"pretraining {name}; log: {directory}.log")
+            place = {"output_dir": directory, "resume_from_checkpoint": "auto", "overwrite_output_dir": "true"}
             program = [str(_ROOT / "scripts" / "pretrain.py"), str(_ROOT / model.recipe)]
-            subprocess.run([*self._launcher(), *program, *as_flags(fields), *self.fields], check=True)
+            command = [*self._launcher(), *program, *self.fields, *as_flags({**fields, **place})]
+            launch(command, Path(f"{directory}.log"), lock, directory / RESULTS, to_all=True)
 
     def _make_text(self) -> Fields:
         """Makes text and tokenizer, where the scale has a corpus for them; the fields that name them."""
         if self.scale.text is None:
             return {}
         directory = self.output / "text"
-        if not (directory / "tokenizer").is_dir():
-            corpus, size = self.data / self.scale.text["train_file"], self.scale.text["vocab_size"]
-            make_text.main([str(corpus), str(directory), "--vocab_size", str(size)])
+        with holding(Path(f"{directory}.lock")):
+            if not directory.is_dir():
+                with appearing(directory) as unfinished:
+                    corpus, size = self.data / self.scale.text.train_file, self.scale.text.vocab_size
+                    make_text.main([str(corpus), str(unfinished), "--vocab_size", str(size)])
         return {"train_file": directory / "text.txt", "tokenizer_name_or_path": directory / "tokenizer"}
 
-    def _sweep(self, name: str, task: str) -> bool:
+    def _sweep(self, name: str, task: str, retry_failed: bool) -> bool:
         tagger = self.scale.taggers[name]
-        fields = {**self._fields(tagger, task), **self.data_of(task), "output_dir": self.directory(name, task)}
+        fields = {**self.fields_of(name, task), "output_dir": self.directory(name, task)}
         return run_sweep(
-            [str(_ROOT / tagger.recipe.replace("{task}", task)), *as_flags(fields), *self.fields],
+            [self._recipe(tagger, task), *self.fields, *as_flags(fields)],
             patterns=tagger.patterns,
-            seeds=self.scale.seeds_of(tagger, self.seeds),
-            axes=[f"model_name_or_path={','.join(self._checkpoints(tagger))}"] if tagger.every_checkpoint else (),
-            launch=self.launch,
+            seeds=self.scale.seeds_of(name, self.seeds),
+            axes=[f"model_name_or_path={','.join(self.checkpoints(tagger))}"] if tagger.every_checkpoint else (),
+            launch=self.launch_file,
+            retry_failed=retry_failed,
             console=self.console,
         )
 
-    def _checkpoints(self, tagger: Tagger) -> list[str]:
-        """Those of the pretrained model, in the order of their steps."""
-        found = self._model(str(tagger.pretrained)).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
-        return [str(path) for path in sorted(found, key=lambda path: int(path.name.split("-")[-1]))]
+    def checkpoints(self, tagger: Tagger) -> list[str]:
+        """Those of the pretrained model, in the order of their steps; not those of interruptions.
 
-    def _instruct(self, name: str, task: str, seed: int) -> str | None:
-        """Instructs a model and scores its answers; what went wrong, if something did."""
-        model, instructions = self.scale.instructed[name], self.scale.tasks[task].instructions
-        if instructions is None:
-            return f"the task {task} has no instructions"
-        directory, data = self.directory(name, task) / f"seed={seed}", self.data_of(task)
-        with holding(Path(f"{directory}.lock")):
+        Raises:
+            OSError: it is not pretrained.
+        """
+        directory = self._model(str(tagger.pretrained))
+        results = json.loads((directory / RESULTS).read_text(encoding="utf-8"))
+        every, last = results["training"]["save_steps"], results["steps"]
+        every = math.ceil(last * every) if every < 1 else every
+        found = {
+            int(path.name.removeprefix(f"{PREFIX_CHECKPOINT_DIR}-")): str(path)
+            for path in directory.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+            if (path / TRAINER_STATE_NAME).is_file()
+        }
+        return [found[step] for step in sorted(found) if step % every == 0 or step == last]
+
+    def _instruct(self, name: str, task: str, seed: int) -> None:
+        directory = self.directory(name, task) / f"seed={seed}"
+        directory.mkdir(parents=True, exist_ok=True)
+        model, data, form = self.scale.instructed[name], self.fields_of(name, task), directory / "data" / "train.yaml"
+        with holding(Path(f"{directory}.lock"), _give_way) as lock:
+            facts = {"run": model.__dict__, "data": self.scale.tasks[task].data, "instructions": self._form(task)}
+            self._check_facts(directory / _FACTS, facts)
             if (directory / RESULTS).is_file():
-                return None
-            form = directory / "data" / "train.yaml"
-            reading = as_flags({name: data[name] for name in ("columns", "tag_scheme") if name in data})
-            tagging_as_text.main(
-                ["prepare", data["train_file"], str(form.with_suffix(".jsonl")), *reading,
-                 "--instructions", str(_ROOT / instructions), *_limit(data, "max_train_samples")]
-            )  # fmt: skip
-            fields = {
-                **self._fields(model, task), "seed": seed, "dataset_name": form.parent,
-                "output_dir": directory / "model", "disable_tqdm": "true",
-            }  # fmt: skip
-            training = ["-m", "trl.scripts.sft", "--config", str(_ROOT / model.recipe), *as_flags(fields), *self.fields]
-            log = directory / "train.log"
-            with log.open("ab") as file:
-                ended = subprocess.run([*self._launcher(), *training], stdout=file, stderr=file, check=False)
-            if ended.returncode != 0:
-                return f"exit status {ended.returncode}, see {log}"
+                return
+            self.console.print(f"{name}: {task}, seed {seed}; logs: {directory}/*.log")
+            reading = ["--instructions", str(form), *as_flags({each: data[each] for each in READING if each in data})]
+            text = [sys.executable, str(_ROOT / "scripts" / "tagging_as_text.py")]
+            trained = directory / "model" / "training_args.bin"  # what Trainer saves last
+            if not trained.is_file():
+                reading[1] = str(_ROOT / str(self.scale.tasks[task].instructions))
+                prepare = [*text, "prepare", data["train_file"], str(form.with_suffix(".jsonl")), *reading]
+                launch([*prepare, *_limit(data, "max_train_samples")], directory / "prepare.log", lock, form)
+                place = {
+                    "dataset_name": form.parent,
+                    "output_dir": trained.parent,
+                    "seed": seed,
+                    "disable_tqdm": "true",
+                }
+                flags = as_flags({**self._trained(name, task), **place})
+                train = ["-m", "trl.scripts.sft", "--config", self._recipe(model, task), *self.fields, *flags]
+                launch([*self._launcher(), *train], directory / "train.log", lock, trained, to_all=True)
+                reading[1] = str(form)
             scores = {}
-            for split, limit in {"validation": "max_eval_samples", "test": "max_test_samples"}.items():
+            for split, limit in _SPLITS.items():
                 path = directory / f"{split}.json"
-                tagging_as_text.main(
-                    ["score", str(directory / "model"), data[f"{split}_file"], *reading, "--instructions", str(form),
-                     "--max_new_tokens", str(model.max_new_tokens), "--output", str(path), *_limit(data, limit),
-                     *(["--sample_seed", str(seed), "--lenient"] if model.is_as_published else [])]
-                )  # fmt: skip
+                if not path.is_file():
+                    score = [
+                        *text,
+                        "score",
+                        str(trained.parent),
+                        data[f"{split}_file"],
+                        *reading,
+                        "--output",
+                        str(path),
+                    ]
+                    way = [*self._way(model, seed), *_limit(data, limit)]
+                    launch([*score, *way], directory / f"{split}.log", lock, path)
                 scores[split] = json.loads(path.read_text(encoding="utf-8"))
             (directory / RESULTS).write_text(json.dumps({"scores": scores}, indent=1) + "\n", encoding="utf-8")
-        return None
 
-    def _fields(self, run: Tagger | Instructed, task: str) -> Fields:
-        """The fields in which a run differs from its recipe, data and place aside."""
-        model = {"model_name_or_path": self._model(run.pretrained)} if run.pretrained else {}
-        return {**model, **run.fields, **run.fields_of.get(task, {})}
+    def _trained(self, name: str, task: str) -> Fields:
+        """The fields of a run that TRL knows: not those of the data."""
+        data = {*self.scale.tasks[task].data, *_FILES, *READING, "max_train_samples", *_SPLITS.values()}
+        return {each: value for each, value in self.fields_of(name, task).items() if each not in data}
+
+    def _way(self, model: Instructed, seed: int) -> list[str]:
+        """How answers are written and read."""
+        use_cpu = dict(pairwise(self.fields)).get("--use_cpu", "false").lower() == "true"
+        published = ["--sample_seed", str(seed), "--lenient", "--dtype", "bfloat16", "--batch_size", "16"]
+        return [
+            *("--max_new_tokens", str(model.max_new_tokens)),
+            *(published if model.as_published else ()),
+            *(["--use_cpu"] if use_cpu else ()),
+        ]
+
+    def _form(self, task: str) -> dict[str, Any]:
+        """What the instructions of a task say.
+
+        Raises:
+            ValueError: it has none.
+        """
+        path = self.scale.tasks[task].instructions
+        if path is None:
+            raise ValueError(f"the task {task} has no instructions: give a YAML of recipes/instruct.")
+        return dict(InstructionForm.read(_ROOT / path, []).__dict__)
+
+    def _check_facts(self, path: Path, facts: Fields) -> None:
+        """Holds what decides a run against what it was when that began.
+
+        Raises:
+            ValueError: the two differ.
+        """
+        found = json.loads(json.dumps({**facts, "fields of all": self.fields}, default=str))
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            return
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        for name in {**saved, **found}:
+            if saved.get(name) != found.get(name):
+                raise ValueError(
+                    f"{path}: this was begun with {name}={saved.get(name)}, and now it is {found.get(name)}: give "
+                    f"another --output_dir."
+                )
+
+    def _recipe(self, run: Tagger | Instructed, task: str) -> str:
+        return str(_ROOT / run.recipe.replace("{task}", task))
 
     def _model(self, name: str) -> Path:
         """Where a pretrained model is."""
         return self.output / "pretrained" / name
 
     def _launcher(self) -> list[str]:
-        if self.launch is None:
+        if self.launch_file is None:
             return [sys.executable]
-        return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(self.launch)]
+        return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(self.launch_file)]
+
+
+def _give_way() -> NoReturn:
+    raise BusyError
 
 
 def _in(directory: Path, fields: Fields) -> Fields:

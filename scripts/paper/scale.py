@@ -1,7 +1,7 @@
 """The runs of the paper at one scale, as a YAML of recipes/paper lists them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +26,19 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Text:
+    """A corpus of whose sentences models are pretrained.
+
+    Attributes:
+        train_file: annotated sentences, relative to the data directory.
+        vocab_size: of the tokenizer that is trained on them.
+    """
+
+    train_file: str
+    vocab_size: int
+
+
+@dataclass(frozen=True)
 class Pretrained:
     """A model that is pretrained first, by scripts/pretrain.py.
 
@@ -39,24 +52,20 @@ class Pretrained:
 
 
 @dataclass(frozen=True)
-class Tagger:
-    """A model that is fine-tuned on each task, with each pattern and seed.
+class _Run:
+    """What is run on each task, with each seed.
 
     Attributes:
         recipe: a YAML of recipes; `{task}` in it stands for the task.
-        patterns: as `decausal sweep` takes them.
-        pretrained: the pretrained model that is fine-tuned; None for that of the recipe.
-        every_checkpoint: fine-tune every checkpoint of its pretraining.
-        fields: what it changes.
+        pretrained: the pretrained model that it begins with; None for that of the recipe.
+        fields: what it changes of the recipe, and of how the data are read.
         fields_of: what it changes more, by task.
         tasks: those of the scale that it is for; all by default.
         seeds: as `decausal sweep` takes them; those of the scale by default.
     """
 
     recipe: str
-    patterns: str = "none"
     pretrained: str | None = None
-    every_checkpoint: bool = False
     fields: Fields = field(default_factory=dict)
     fields_of: dict[str, Fields] = field(default_factory=dict)
     tasks: tuple[str, ...] | None = None
@@ -64,28 +73,29 @@ class Tagger:
 
 
 @dataclass(frozen=True)
-class Instructed:
-    """A model that is instructed on each task by TRL, as text.
+class Tagger(_Run):
+    """A model that is fine-tuned, with each pattern.
 
     Attributes:
-        recipe: a YAML of `trl sft`.
-        pretrained: the pretrained model that is instructed; None for that of the recipe.
-        fields: what it changes.
-        fields_of: what it changes more, by task.
-        tasks: those of the scale that it is for; all by default.
-        seeds: as `decausal sweep` takes them; those of the scale by default.
-        max_new_tokens: of an answer.
-        is_as_published: draw answers, and read them by the paper's rules.
+        patterns: as `decausal sweep` takes them.
+        every_checkpoint: fine-tune every checkpoint of its pretraining.
     """
 
-    recipe: str
-    pretrained: str | None = None
-    fields: Fields = field(default_factory=dict)
-    fields_of: dict[str, Fields] = field(default_factory=dict)
-    tasks: tuple[str, ...] | None = None
-    seeds: str | None = None
+    patterns: str = "none"
+    every_checkpoint: bool = False
+
+
+@dataclass(frozen=True)
+class Instructed(_Run):
+    """A model that is instructed by TRL, as text; its recipe is one of `trl sft`.
+
+    Attributes:
+        max_new_tokens: of an answer.
+        as_published: draw answers, and read them by the paper's rules.
+    """
+
     max_new_tokens: int = 512
-    is_as_published: bool = False
+    as_published: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,8 +105,7 @@ class Scale:
     Attributes:
         seeds: one run each.
         tasks: the data sets.
-        text: a corpus (`train_file`) of whose words models are pretrained, with a tokenizer of `vocab_size`; None where
-            the recipes of pretraining name text and tokenizer.
+        text: what models are pretrained on; None where their recipes name text and tokenizer.
         pretrained: models that are pretrained.
         taggers: models that are fine-tuned.
         instructed: models that are instructed.
@@ -104,7 +113,7 @@ class Scale:
 
     seeds: str
     tasks: dict[str, Task]
-    text: Fields | None = None
+    text: Text | None = None
     pretrained: dict[str, Pretrained] = field(default_factory=dict)
     taggers: dict[str, Tagger] = field(default_factory=dict)
     instructed: dict[str, Instructed] = field(default_factory=dict)
@@ -116,28 +125,50 @@ class Scale:
         Raises:
             ValueError: it is not a file of this kind, or something in it is not there.
         """
-        found = _build(cls, read_recipe(path), path)
-        kinds = {"tasks": Task, "pretrained": Pretrained, "taggers": Tagger, "instructed": Instructed}
-        parts = {
-            name: {each: _build(kind, facts, f"{path}: {name}: {each}") for each, facts in getattr(found, name).items()}
-            for name, kind in kinds.items()
-        }
-        scale = cls(found.seeds, text=found.text, **parts)
-        for name, run in {**scale.taggers, **scale.instructed}.items():
-            parse_seeds(run.seeds or scale.seeds)
-            for task in {*(run.tasks or ()), *run.fields_of} - {*scale.tasks}:
-                raise ValueError(f"{path}: {name} is for the task {task!r}, which is none of {', '.join(scale.tasks)}.")
-            if run.pretrained is not None and run.pretrained not in scale.pretrained:
-                raise ValueError(f"{path}: {name} has pretrained={run.pretrained!r}, which the file does not pretrain.")
+        facts = read_recipe(path)
+        for name, kind in {
+            "tasks": Task,
+            "pretrained": Pretrained,
+            "taggers": Tagger,
+            "instructed": Instructed,
+        }.items():
+            parts = facts.get(name, {})
+            if not isinstance(parts, dict):
+                raise ValueError(f"{path}: {name} is {parts!r}; it is a mapping of names.")
+            facts[name] = {each: _build(kind, part, f"{path}: {name}: {each}") for each, part in parts.items()}
+        if facts.get("text") is not None:
+            facts["text"] = _build(Text, facts["text"], f"{path}: text")
+        scale = _build(cls, facts, path)
+        scale._check(path)
         return scale
 
-    def tasks_of(self, run: Tagger | Instructed, wanted: tuple[str, ...]) -> list[str]:
-        """The tasks of a run among those that are wanted, in the order of the scale."""
-        return [task for task in self.tasks if task in (run.tasks or self.tasks) and task in wanted]
+    @property
+    def runs(self) -> dict[str, Tagger | Instructed]:
+        """Taggers, then models that are instructed."""
+        return {**self.taggers, **self.instructed}
 
-    def seeds_of(self, run: Tagger | Instructed, wanted: str | None) -> str:
+    def tasks_of(self, name: str, wanted: tuple[str, ...]) -> list[str]:
+        """The tasks of a run among those that are wanted, in the order of the scale."""
+        return [task for task in self.tasks if task in (self.runs[name].tasks or self.tasks) and task in wanted]
+
+    def seeds_of(self, name: str, wanted: str | None) -> str:
         """The seeds of a run; those that are wanted instead, if any."""
-        return wanted or run.seeds or self.seeds
+        return wanted or self.runs[name].seeds or self.seeds
+
+    def _check(self, path: Path) -> None:
+        if twice := {*self.taggers} & {*self.instructed}:
+            raise ValueError(f"{path}: {', '.join(twice)} is a tagger and is instructed: give two names.")
+        for name, run in self.runs.items():
+            seeds = run.seeds or self.seeds
+            if not isinstance(seeds, str):
+                raise ValueError(f'{path}: {name} has seeds={seeds!r}: write them in quotes, as in "120,121".')
+            parse_seeds(seeds)
+            for task in {*(run.tasks or ()), *run.fields_of} - {*self.tasks}:
+                raise ValueError(f"{path}: {name} is for the task {task!r}, which is none of {', '.join(self.tasks)}.")
+            if run.pretrained is not None and run.pretrained not in self.pretrained:
+                raise ValueError(
+                    f"{path}: {name} has pretrained={run.pretrained!r}; pretrained are {', '.join(self.pretrained)}."
+                )
 
 
 def _build(kind: type[_Part], facts: Any, place: object) -> _Part:
@@ -146,12 +177,13 @@ def _build(kind: type[_Part], facts: Any, place: object) -> _Part:
     Raises:
         ValueError: they have other names than it has, or lack one that it needs.
     """
-    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
-    if not isinstance(facts, Mapping) or (unknown := {*facts} - {*known}):
-        what = f"has {', '.join(map(repr, sorted(unknown)))}" if isinstance(facts, Mapping) else "is no mapping"
-        raise ValueError(f"{place} {what}; it can have {', '.join(known)}.")
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
-    try:
-        return kind(**given)
-    except TypeError as error:
-        raise ValueError(f"{place}: {error}") from error
+    every = fields(kind)  # type: ignore[arg-type]
+    known = [each.name for each in every]
+    needed = {each.name for each in every if each.default is MISSING and each.default_factory is MISSING}
+    if not isinstance(facts, Mapping):
+        raise ValueError(f"{place} is {facts!r}; it is a mapping of {', '.join(known)}.")
+    if unknown := {*facts} - {*known}:
+        raise ValueError(f"{place} has {', '.join(map(repr, sorted(unknown)))}; it can have {', '.join(known)}.")
+    if missing := needed - {*facts}:
+        raise ValueError(f"{place} lacks {', '.join(sorted(missing))}.")
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})

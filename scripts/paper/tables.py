@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Console
@@ -19,24 +19,32 @@ from decausal.sweep.storage import open_study
 from decausal.sweep.tables import as_latex, tabulate_nested
 from decausal.sweep.trials import outcomes_of
 from decausal.tagging.data import read_sentences
-from decausal.tagging.dependencies import count_arcs, describe_parser, load_parser, parse_heads
+from decausal.tagging.dependencies import count_arcs, parse_heads
 from decausal.tagging.results import RESULTS
-from paper.runs import Reproduction
+from paper.runs import READING, Reproduction
+
+if TYPE_CHECKING:
+    from spacy.language import Language
 
 Row = dict[str, Any]
 _FEWEST_RANKED = 3
 
 
-def print_tables(reproduction: Reproduction, parser: str | None, console: Console) -> None:
+def print_tables(reproduction: Reproduction, parser: "Language | None", console: Console) -> None:
     """Print every table that has rows, and write it as CSV and LaTeX into `tables` of the output directory.
 
     Args:
         reproduction: whose runs.
         parser: a spaCy pipeline, for the right-dependency ratios; None for none.
         console: where to.
+
+    Raises:
+        ValueError: there is no such output directory.
     """
+    if not reproduction.output.is_dir():
+        raise ValueError(f"{reproduction.output} is not there: give the --output_dir of a reproduction.")
     directory = reproduction.output / "tables"
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(exist_ok=True)
     found = [*analyses(reproduction)]
     gains = tabulate_gains(found)
     tables = {
@@ -126,29 +134,34 @@ def tabulate_patterns(found: list[tuple[str, str, Analysis]]) -> list[Row]:
 
 
 def tabulate_gains(found: list[tuple[str, str, Analysis]]) -> list[Row]:
-    """For each tagger and task what the pattern that validation data choose gains over the causal one, on test data."""
+    """For each tagger and task what the open pattern chosen on validation data gains over the causal one, on test data.
+
+    Both over the seeds that both have.
+    """
     rows = []
     for name, task, analysis in found:
         runs, causal = analysis.group, analysis.group.causal
-        if causal is None or len(runs.patterns) == 1:
+        opened = [each for each in runs.patterns if each != causal]
+        if causal is None or not opened:
             continue
-        best = max(
-            (each for each in runs.patterns if each != causal), key=lambda each: runs.mean_f1(each, "validation")
-        )
-        everything = [each for each in runs.patterns if len(runs.layers(each)) == runs.num_layers(each)]
+        best = max(opened, key=lambda each: runs.mean_f1(each, "validation"))
         compared = analysis.compare(best, causal)
+        if compared is None:
+            continue
+        everything = [each for each in opened if len(runs.layers(each)) == runs.num_layers(each)]
         rows.append(
             {
                 "run": name,
                 "task": task,
                 **_models(runs),
-                "causal": runs.mean_f1(causal, runs.split),
+                "seeds": len(compared.seeds),
+                "causal": runs.mean_f1(causal, runs.split, compared.seeds),
                 "chosen": best,
-                "chosen_f1": runs.mean_f1(best, runs.split),
-                "all_open_f1": runs.mean_f1(everything[0], runs.split) if everything else None,
-                "gain": runs.mean_f1(best, runs.split) - runs.mean_f1(causal, runs.split),
-                "p_sentences_holm": compared.holm_sentences if compared else None,
-                "p_seeds_holm": compared.holm_seeds if compared else None,
+                "chosen_f1": runs.mean_f1(best, runs.split, compared.seeds),
+                "gain": compared.gain,
+                "p_sentences_holm": compared.holm_sentences,
+                "p_seeds_holm": compared.holm_seeds,
+                "all_open": runs.mean_f1(everything[0], runs.split) if everything else None,
             }
         )
     return rows
@@ -194,27 +207,16 @@ def tabulate_dependencies(gains: list[Row], found: dict[str, float]) -> list[Row
     return [*rows, {"task": "Spearman", "ratio": None, **ranked}] if ranked else rows
 
 
-def ratios(reproduction: Reproduction, parser: str) -> dict[str, float]:
-    """Of each task the right-dependency ratio (0-1) of its training data; kept in the output directory.
-
-    Raises:
-        ImportError: spaCy is not installed.
-        ValueError: it has no such pipeline.
-    """
-    pipeline = load_parser(parser)
-    path = reproduction.output / "tables" / "dependencies.json"
-    kept: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    of_parser = kept.setdefault(describe_parser(pipeline), {})
+def ratios(reproduction: Reproduction, parser: "Language") -> dict[str, float]:
+    """Of each task the right-dependency ratio (0-1) of its training data, if any tagged word has an arc."""
+    found = {}
     for task in reproduction.tasks:
-        if task not in of_parser:
-            data = reproduction.data_of(task)
-            sentences, _ = read_sentences(
-                data["train_file"], columns=data.get("columns"), tag_scheme=data.get("tag_scheme", "auto")
-            )
-            counted = count_arcs(sentences["tags"], parse_heads(sentences["tokens"], pipeline)).total
-            of_parser[task] = counted.ratio or 0.0
-            path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    return {task: of_parser[task] for task in reproduction.tasks}
+        data = reproduction.data_of(task)
+        sentences, _ = read_sentences(data["train_file"], **{each: data[each] for each in READING if each in data})
+        ratio = count_arcs(sentences["tags"], parse_heads(sentences["tokens"], parser)).total.ratio
+        if ratio is not None:
+            found[task] = ratio
+    return found
 
 
 def _models(runs: Group) -> Row:
@@ -235,4 +237,4 @@ def _show(value: Any) -> str:
         return ""
     if not isinstance(value, float):
         return str(value)
-    return f"{value:.4f}" if 0 < abs(value) < 0.1 else f"{value:.2f}"  # p-values are small
+    return f"{value:.2g}" if 0 < abs(value) < 0.1 else f"{value:.2f}"  # p-values are small

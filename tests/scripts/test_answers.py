@@ -85,9 +85,10 @@ def test_the_papers_prompt_is_word_for_word_its_own():
         ("Paris:location;Jordan:location", (["O", "O", "O", "O", "O", "B-LOC"], 1), None),
         ("Amman:location;", (["O", "O", "O", "B-LOC", "O", "O"], 1), (["O"] * 6, 2)),
         ("Amman;Jordan:location", (["O", "O", "O", "O", "O", "B-LOC"], 1), (["O"] * 6, 2)),
+        ("Amman:location;Anna Lee:", (["O", "O", "O", "B-LOC", "O", "O"], 1), None),
         ("Jordan:location;Amman:location", (["O", "O", "O", "O", "O", "B-LOC"], 1), None),
     ],
-    ids=["right", "nothing", "no type", "not there", "trailing semicolon", "no pair", "out of order"],
+    ids=["right", "nothing", "no type", "not there", "trailing semicolon", "no pair", "cut off", "out of order"],
 )
 def test_the_papers_rules_read_answers_in_their_own_way(answer, strict, lenient):
     assert PAPER.tags_of(WORDS, answer) == strict

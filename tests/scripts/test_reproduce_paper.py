@@ -3,17 +3,25 @@
 import csv
 import json
 import shutil
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 import reproduce_paper
+from decausal.sweep.run import RunFailedError, holding
 from launching import ROOT
+from paper import runs
+from paper.runs import Reproduction
+from paper.scale import Instructed, Pretrained, Scale, Tagger, Task
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 
 DATA = ROOT / "examples" / "right_context"
+NER = "recipes/instruct/ner.yaml"
 ON_CPU = ["--use_cpu", "true", "--bf16", "false"]
 TAGGERS = {  # patterns x seeds x checkpoints
     "decoder": 4, "decoder-as-published": 1, "decoder-repetition": 1, "decoder-early-exit": 1, "encoder-qlora": 1,
@@ -40,7 +48,7 @@ def test_every_kind_of_run_ends_in_a_table(tmp_path, monkeypatch, capsys):
     runs = {name: sorted(tmp_path.glob(f"taggers/{name}/ner/trials/*/results.json")) for name in TAGGERS}
     assert {name: len(found) for name, found in runs.items()} == TAGGERS
     facts = {name: results_of(found[-1].parent) for name, found in runs.items()}
-    assert "in 4 bits" in facts["decoder"]["parameters"] + facts["decoder"]["layers"] + json.dumps(facts["decoder"])
+    assert "the base model in 4 bits" in facts["decoder"]["parameters"]
     assert facts["decoder"]["unmasked_layers"] == [0, 1, 2, 3]
     assert "words cut off" in facts["decoder-as-published"]["data_lines"]["test"]
     assert facts["decoder-repetition"]["recipe"]["num_copies"] == 2
@@ -71,7 +79,7 @@ def test_every_kind_of_run_ends_in_a_table(tmp_path, monkeypatch, capsys):
 def scale(tmp_path) -> str:
     """A scale of one tagger whose model is not there."""
     data = {f"{split}_file": f"{split}.tsv" for split in ("train", "validation", "test")}
-    task = {"data": {**data, "columns": "0,1"}, "instructions": "recipes/instruct/ner.yaml"}
+    task = {"data": {**data, "columns": "0,1"}, "instructions": NER}
     run = {"recipe": "recipes/ner/llama-68m_full.yaml", "fields": {"model_name_or_path": str(tmp_path / "nothing")}}
     model = {"recipe": "recipes/hosts/trl/sft.yaml", "fields": run["fields"]}
     path = tmp_path / "scale.yaml"
@@ -86,17 +94,16 @@ def reproduce(scale: str, output: Path, *arguments: str) -> int:
     )
 
 
-def test_a_model_that_is_not_there_is_one_message(scale, tmp_path, capsys):
+def test_a_model_that_is_not_there_fails_with_its_name(scale, tmp_path, capsys):
     assert reproduce(scale, tmp_path / "out", "--runs", "tagger") == 1
-    assert "error: " in (told := capsys.readouterr().err)
-    assert str(tmp_path / "nothing") in told
+    assert f"failed: tagger: ner: {tmp_path / 'nothing'}" in capsys.readouterr().err
 
 
-def test_instructions_that_fail_say_where_the_log_is(scale, tmp_path, capsys):
+def test_instructions_that_fail_say_why(scale, tmp_path, capsys):
     assert reproduce(scale, tmp_path / "out", "--runs", "writer") == 1
-    log = tmp_path / "out" / "instructed" / "writer" / "ner" / "seed=1" / "train.log"
-    assert f"failed: writer: ner, seed 1: exit status 1, see {log}" in capsys.readouterr().err
-    assert "nothing" in log.read_text()
+    told = capsys.readouterr().err
+    assert "failed: writer: ner, seed 1: exit status 1: " in told
+    assert str(tmp_path / "nothing") in (tmp_path / "out/instructed/writer/ner/seed=1/train.log").read_text()
 
 
 @pytest.mark.parametrize(
@@ -105,13 +112,86 @@ def test_instructions_that_fail_say_where_the_log_is(scale, tmp_path, capsys):
         (["--runs", "tager"], "--runs tager: there are tagger, writer"),
         (["--tasks", "pos"], "--tasks pos: there are ner"),
         (["--seeds", "x"], "seeds='x': 'x' is no seed"),
+        (["--num_epochs", "3"], "'--num_epochs'"),
+        (["--data", "elsewhere"], "tagger: ner: elsewhere/train.tsv is not there"),
+        (["--parser", "xx_none"], "parser=xx_none"),
+        (["--only_tables"], "is not there: give the --output_dir of a reproduction"),
     ],
 )
-def test_what_is_not_there_is_refused(scale, tmp_path, capsys, arguments, message):
+def test_what_is_not_there_is_refused_before_the_first_run(scale, tmp_path, capsys, arguments, message):
     assert reproduce(scale, tmp_path / "out", *arguments) == 1
-    assert f"error: {message}" in capsys.readouterr().err
+    assert message in (told := capsys.readouterr().err)
+    assert told.startswith("error: ")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_scale_that_is_not_there_is_refused(tmp_path, capsys):
     assert reproduce("8b", tmp_path) == 1
-    assert "error: 8b: there is no such recipe" in capsys.readouterr().err
+    assert "error: --scale 8b: there are 135m, 68m, 7b, tiny, and no such file" in capsys.readouterr().err
+
+
+@pytest.fixture
+def instructed(stories, tmp_path):
+    """A reproduction of one model that is instructed, the programs that it runs, and what stands in for them."""
+    task = Task({f"{split}_file": f"{split}.tsv" for split in ("train", "validation", "test")}, NER)
+    model = Instructed("recipes/hosts/trl/sft.yaml", fields={"model_name_or_path": stories}, max_new_tokens=4)
+    scale = Scale("1,2", {"ner": task}, instructed={"writer": model})
+    return Reproduction(scale, DATA, tmp_path, ("ner",), None, None, tuple(ON_CPU), Console())
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """The logs of all programs that are launched; each makes its file, but those that are told to fail."""
+    begun, failing = [], set()
+
+    def launch(command, log, lock, made, watch=None, to_all=False):
+        begun.append(f"{log.parent.name}/{log.stem}")
+        if begun[-1] in failing:
+            raise RunFailedError("exit status 1: it was told to")
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.write_text("{}")
+
+    monkeypatch.setattr(runs, "launch", launch)
+    return begun, failing
+
+
+def test_what_is_finished_of_an_instruction_is_not_done_again(instructed, launches):
+    begun, failing = launches
+    failing.add("seed=1/test")
+    assert instructed.run(["writer"]) == ["writer: ner, seed 1: exit status 1: it was told to"]
+    steps = ["prepare", "train", "validation", "test"]
+    assert begun == [f"seed={seed}/{step}" for seed in (1, 2) for step in steps]
+    begun.clear(), failing.clear()
+    assert instructed.run(["writer"]) == []
+    assert begun == ["seed=1/test"]
+
+
+def test_a_run_that_was_begun_otherwise_is_not_taken_for_this_one(instructed, launches):
+    assert instructed.run(["writer"]) == []
+    other = replace(instructed, fields=(*ON_CPU, "--learning_rate", "1e-3"))
+    first, second = other.run(["writer"])
+    assert "this was begun with fields of all=" in first
+    assert "give another --output_dir" in second
+
+
+def test_what_another_process_does_is_passed_over_and_waited_for(instructed, launches, monkeypatch):
+    begun, _ = launches
+    directory = instructed.directory("writer", "ner")
+    with ExitStack() as other:
+        other.enter_context(holding(Path(f"{directory / 'seed=1'}.lock")))
+        monkeypatch.setattr(runs.time, "sleep", lambda _: other.close())
+        assert instructed.run(["writer"]) == []
+    assert [step.partition("/")[0] for step in begun] == ["seed=2"] * 4 + ["seed=1"] * 4
+
+
+def test_checkpoints_of_interruptions_are_no_points_of_the_curve(tmp_path):
+    tagger = Tagger("r", pretrained="causal", every_checkpoint=True)
+    scale = Scale("1", {}, pretrained={"causal": Pretrained("r")}, taggers={"decoder": tagger})
+    model = tmp_path / "pretrained" / "causal"
+    for step in (4, 8, 9, 12, 13, 16):
+        (model / f"checkpoint-{step}").mkdir(parents=True)
+        if step != 12:
+            (model / f"checkpoint-{step}" / "trainer_state.json").touch()
+    (model / "results.json").write_text(json.dumps({"steps": 16, "training": {"save_steps": 0.25}}))
+    found = Reproduction(scale, tmp_path, tmp_path, (), None, None, (), Console()).checkpoints(tagger)
+    assert [Path(path).name for path in found] == ["checkpoint-4", "checkpoint-8", "checkpoint-16"]

@@ -133,11 +133,14 @@ def test_the_saved_tagger_tags_every_word(recipe, tmp_path, corpus):
     assert 0 < scored < 33
 
 
-def test_the_published_loop_shares_no_adapter(recipe, capsys):
-    assert main([recipe(**as_published(shared_patterns="groups:2"))]) == 1
-    assert "as_published=true, shared_patterns='groups:2': the paper shared none" in capsys.readouterr().err
+@pytest.mark.parametrize("fields", [{"shared_patterns": "groups:2"}, {"packing": True}, {"label_position": "last"}])
+def test_what_the_paper_had_not_is_refused(recipe, capsys, fields):
+    [(name, value)] = fields.items()
+    assert main([recipe(**as_published(**fields))]) == 1
+    assert f"as_published=true, {name}={value}: the paper has no such; drop one" in capsys.readouterr().err
 
 
-def test_the_published_loop_is_of_one_process():
-    with pytest.raises(ValueError, match="as_published=true with 2 processes: the published runs had one"):
-        AsPublishedTrainer(args=SimpleNamespace(world_size=2))
+@pytest.mark.parametrize(("processes", "plugin", "named"), [(2, None, "2 processes"), (1, object(), "DeepSpeed")])
+def test_the_published_loop_is_of_one_process_that_zeroes_its_own_gradients(processes, plugin, named):
+    with pytest.raises(ValueError, match=f"as_published=true with {named}: launch it on one process"):
+        AsPublishedTrainer(args=SimpleNamespace(world_size=processes, deepspeed_plugin=plugin))

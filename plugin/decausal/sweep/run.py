@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,22 +103,46 @@ class Runner:
         return [*train, *launch, *quiet, *self.overrides, *as_flags(fields)]
 
     def _launch(self, setting: Setting, lock: int, watch: Callable[[Evaluations], None]) -> None:
-        path = self.log_of(setting)
-        with path.open("ab") as log:
-            # The lock is the run's too: where only this process is killed, nobody starts the same run beside it.
-            # A session of its own: Ctrl-C comes here alone, and is passed on as a wish to save and stop.
-            process = subprocess.Popen(
-                self.command(setting), stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
-                pass_fds=[lock],
-            )  # fmt: skip
-            try:
-                while (status := _poll(process)) is None:
-                    watch(_evaluations(self.output_of(setting)))
-            except BaseException:
-                _stop(process)
-                raise
-        if status != 0 or not (self.output_of(setting) / RESULTS).is_file():
-            raise RunFailedError(_describe_failure(path, status))
+        output = self.output_of(setting)
+        launch(self.command(setting), self.log_of(setting), lock, output / RESULTS, lambda: watch(_evaluations(output)))
+
+
+def launch(
+    command: Sequence[str],
+    log: Path,
+    lock: int,
+    made: Path,
+    watch: Callable[[], None] = lambda: None,
+    *,
+    to_all: bool = False,
+) -> None:
+    """Run a command to its end; where this is interrupted, ask it to save and stop, and wait for that.
+
+    Args:
+        command: what is run.
+        log: all that it prints is appended here.
+        lock: as `holding` gives it; the command holds it too, so that nobody starts the same beside it where only this
+            process is killed.
+        made: a file that the command makes in the end.
+        watch: is called now and then; what it raises stops the command.
+        to_all: ask all that the command has started, too, where it does not pass that on itself.
+
+    Raises:
+        RunFailedError: the command failed, or has not made the file; says what it printed last.
+    """
+    with log.open("ab") as file:
+        # A session of its own: Ctrl-C comes here alone, and is passed on as a wish to save and stop.
+        process = subprocess.Popen(
+            command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=[lock]
+        )
+        try:
+            while (status := _poll(process)) is None:
+                watch()
+        except BaseException:
+            _stop(process, to_all=to_all)
+            raise
+    if status != 0 or not made.is_file():
+        raise RunFailedError(_describe_failure(log, status))
 
 
 def _poll(process: "subprocess.Popen[bytes]") -> int | None:
@@ -128,9 +152,12 @@ def _poll(process: "subprocess.Popen[bytes]") -> int | None:
         return None
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
+def _stop(process: "subprocess.Popen[bytes]", *, to_all: bool) -> None:
     """Asks a run to save and stop; kills it, and all that it has started, where that is interrupted."""
     started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    for child in started if to_all else ():
+        with suppress(psutil.NoSuchProcess):
+            child.terminate()
     process.send_signal(signal.SIGTERM)
     try:
         process.wait()

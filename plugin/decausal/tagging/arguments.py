@@ -110,10 +110,10 @@ class TaggingArguments:
                 raise ValueError(f"{name}={value}: give at least 1, or leave it out.")
         if self.stride is None:
             self.stride = copy_length(self.max_length, self.num_copies) // 4
-        if self.as_published and self.shared_patterns is not None:
-            raise ValueError(
-                f"as_published=true, shared_patterns={self.shared_patterns!r}: the paper shared none; drop one."
-            )
+        unlike = {"shared_patterns": None, "packing": False, "label_position": "first"}
+        for name, value in unlike.items() if self.as_published else ():
+            if getattr(self, name) != value:
+                raise ValueError(f"as_published=true, {name}={getattr(self, name)}: the paper has no such; drop one.")
         if self.scope != "all":
             raise ValueError(f'scope={self.scope!r}: the words of a tagger are all input; its one scope is "all".')
         if self.dataset_name is None and self.train_file is None:

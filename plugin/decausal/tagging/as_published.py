@@ -16,16 +16,19 @@ class AsPublishedTrainer(TaggingTrainer):
 
     - Gradients are zeroed before every micro-batch: of `gradient_accumulation_steps` micro-batches the last alone
       counts, as a share of a whole.
-    - The cosine is laid over micro-batches and moves once an optimizer step: with 4 to a step it ends at 0.85 of the
-      learning rate.
+    - The schedule is laid over micro-batches and moves once an optimizer step: with 4 to a step a cosine ends at 0.85
+      of the learning rate.
 
     Raises:
-        ValueError: several processes; the published runs had one.
+        ValueError: several processes, or DeepSpeed; the published runs had one process, and zeroed its gradients.
     """
 
     def __init__(self, *, args: TrainingArguments, **kwargs: Any) -> None:
-        if args.world_size > 1:
-            raise ValueError(f"as_published=true with {args.world_size} processes: the published runs had one.")
+        if args.world_size > 1 or args.deepspeed_plugin is not None:
+            strategy = "DeepSpeed" if args.deepspeed_plugin is not None else f"{args.world_size} processes"
+            raise ValueError(
+                f"as_published=true with {strategy}: launch it on one process, as the published runs were."
+            )
         super().__init__(args=args, **kwargs)
 
     def training_step(
