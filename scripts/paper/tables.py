@@ -20,7 +20,7 @@ from decausal.sweep.tables import as_latex, tabulate_nested
 from decausal.sweep.trials import outcomes_of
 from decausal.tagging.data import read_sentences
 from decausal.tagging.dependencies import count_arcs, parse_heads
-from decausal.tagging.results import RESULTS
+from decausal.tagging.results import RESULTS, environment
 from paper.runs import READING, Reproduction
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ _FEWEST_RANKED = 3
 
 def print_tables(reproduction: Reproduction, parser: "Language | None", console: Console) -> None:
     """Print every table that has rows, and write it as CSV and LaTeX into `tables` of the output directory.
+
+    What they are made of, but for the counts of single sentences, is there as `raw.json`.
 
     Args:
         reproduction: whose runs.
@@ -55,6 +57,7 @@ def print_tables(reproduction: Reproduction, parser: "Language | None", console:
         "checkpoints": tabulate_checkpoints(found),
         "dependencies": tabulate_dependencies(gains, ratios(reproduction, parser) if parser else {}),
     }
+    write_raw(found, reproduction, directory / "raw.json")
     for name, rows in tables.items():
         if rows:
             table = pd.DataFrame(rows)
@@ -65,6 +68,30 @@ def print_tables(reproduction: Reproduction, parser: "Language | None", console:
                 shown.add_row(*(_show(row.get(column)) for column in table.columns))
             console.print(shown, soft_wrap=True)
             console.print()
+
+
+def write_raw(found: list[tuple[str, str, Analysis]], reproduction: Reproduction, path: Path) -> None:
+    """Write every finished run with its setting, scores and seconds, and the machine that writes."""
+    taggers = []
+    for name, task, analysis in found:
+        for outcome in analysis.group.outcomes:
+            run = outcome.to_dict()
+            del run["counts"]  # of every sentence: megabytes
+            taggers.append({"run": name, "task": task, **run})
+    instructed = [
+        {"run": name, "task": task, "seed": seed, "scores": scores}
+        for name, task, seed, scores in instructed_scores(reproduction)
+    ]
+    facts = {**environment(), "taggers": taggers, "instructed": instructed}
+    path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def instructed_scores(reproduction: Reproduction) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
+    """Name, task, seed and scores by split of every finished run of instructions."""
+    for name, task, seed in reproduction.instructions():
+        path = reproduction.directory(name, task) / f"seed={seed}" / RESULTS
+        if path.is_file():
+            yield name, task, seed, json.loads(path.read_text(encoding="utf-8"))["scores"]
 
 
 def analyses(reproduction: Reproduction) -> Iterator[tuple[str, str, Analysis]]:
@@ -99,10 +126,8 @@ def tabulate_taggers(found: list[tuple[str, str, Analysis]]) -> list[Row]:
 def tabulate_instructed(reproduction: Reproduction) -> list[Row]:
     """The same for models that answer in text, and how many parts of their answers on test data mean nothing."""
     scores: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for name, task, seed in reproduction.instructions():
-        path = reproduction.directory(name, task) / f"seed={seed}" / RESULTS
-        if path.is_file():
-            scores.setdefault((name, task), []).append(json.loads(path.read_text(encoding="utf-8"))["scores"])
+    for name, task, _, found in instructed_scores(reproduction):
+        scores.setdefault((name, task), []).append(found)
     return [
         {
             "run": name,

@@ -67,6 +67,10 @@ def test_every_kind_of_run_ends_in_a_table(tmp_path, monkeypatch, capsys):
         "step", "encoder-full: ner", "decoder-full none: ner", "decoder-full all: ner",
     ]  # fmt: skip
 
+    raw = json.loads((tmp_path / "tables" / "raw.json").read_text())
+    assert len(raw["taggers"]) == sum(TAGGERS.values())
+    assert [run["scores"]["test"]["failures"] for run in raw["instructed"]] == [answers["test"]["failures"]]
+
     written = (tmp_path / "tables" / "runs.csv").read_text()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("**/results.json")}
     shutil.rmtree(tmp_path / "tables")
