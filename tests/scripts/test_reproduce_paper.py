@@ -24,7 +24,7 @@ DATA = ROOT / "examples" / "right_context"
 NER = "recipes/instruct/ner.yaml"
 ON_CPU = ["--use_cpu", "true", "--bf16", "false"]
 TAGGERS = {  # patterns x seeds x checkpoints
-    "decoder": 4, "decoder-as-published": 1, "decoder-repetition": 1, "decoder-early-exit": 1, "encoder-qlora": 1,
+    "decoder": 2, "decoder-as-published": 1, "decoder-repetition": 1, "decoder-early-exit": 1, "encoder-qlora": 1,
     "encoder-full": 1, "decoder-full": 2,
 }  # fmt: skip
 
