@@ -8,6 +8,7 @@ of transformers' TrainingArguments, such as `--use_cpu true`, for every run of w
 """
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -52,10 +53,11 @@ def main(arguments: list[str] | None = None) -> int:
         if chosen.seeds is not None:
             parse_seeds(chosen.seeds)
         names = _choose(chosen.runs, [*scale.runs], "--runs")
+        tasks = _choose(chosen.tasks, [*scale.tasks], "--tasks")
+        output = Path(os.path.relpath(chosen.output_dir))  # one name, however it is written
         reproduction = Reproduction(
-            scale, chosen.data, chosen.output_dir, _choose(chosen.tasks, [*scale.tasks], "--tasks"), chosen.seeds,
-            chosen.launch, tuple(fields), console,
-        )  # fmt: skip
+            scale, chosen.data, output, tasks, chosen.seeds, chosen.launch, tuple(fields), console
+        )
         pipeline = load_parser(chosen.parser) if chosen.parser else None
         failures = []
         if not chosen.only_tables:

@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from glob import glob
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
+from transformers import TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import ModelConfig, ScriptArguments, SFTConfig
@@ -22,13 +21,14 @@ from answers import InstructionForm
 from decausal.sweep.run import RunFailedError, holding, launch
 from decausal.sweep.space import parse_seeds
 from decausal.sweep.sweep import run_sweep
-from decausal.tagging.arguments import as_flags, parse_fields, parse_recipe
+from decausal.tagging.arguments import as_flags, parse_fields, parse_recipe, read_recipe
 from decausal.tagging.results import RESULTS
 from model_directory import appearing
+from paper.facts import FILES, check_files, hold, within, write
 from paper.scale import Fields, Instructed, Pretrained, Scale, Tagger
+from pretrain import PretrainingArguments
 
 _ROOT = Path(__file__).resolve().parents[2]
-_FILES = ("train_file", "validation_file", "test_file")
 READING = ("columns", "separator", "file_format", "tag_scheme")
 _SPLITS = {"validation": "max_eval_samples", "test": "max_test_samples"}
 _FACTS = "run.json"
@@ -69,20 +69,27 @@ class Reproduction:
         Raises:
             ValueError: a recipe does not take a field, or a file or instructions are missing.
         """
+        if self.launch_file is not None and not self.launch_file.is_file():
+            raise ValueError(f"--launch {self.launch_file} is not there: give a file of accelerate config.")
+        for name, model in self._needed(names).items():
+            fields = within(self.data, model.fields)
+            if self.scale.text is not None:
+                fields |= {"train_file": self.data / self.scale.text.train_file}
+            check_files(name, fields)
+            types = (PretrainingArguments, TrainingArguments)
+            parse_fields([str(_ROOT / model.recipe), *self.fields, *as_flags(fields)], types, "scripts/pretrain.py")
         for name in names:
             run = self.scale.runs[name]
             for task in self.scale.tasks_of(name, self.tasks):
                 fields = self.fields_of(name, task)
-                for file in (fields[each] for each in _FILES if each in fields):
-                    if not glob(file):
-                        raise ValueError(f"{name}: {task}: {file} is not there; the scale's YAML says what data holds.")
+                check_files(f"{name}: {task}", fields)
                 if isinstance(run, Tagger):
                     parse_recipe([self._recipe(run, task), *self.fields, *as_flags(fields)])
                 else:
                     self._form(task)
-                    types = (ScriptArguments, SFTConfig, ModelConfig)
-                    flags = as_flags({**self._trained(name, task), "dataset_name": "data"})
-                    parse_fields([self._recipe(run, task), *self.fields, *flags], types, "trl.scripts.sft")
+                    self._parse_instructed(name, task)
+                    if missing := {*FILES} - {*fields}:
+                        raise ValueError(f"{name}: {task} lacks {', '.join(sorted(missing))}, which is answered.")
 
     def run(self, names: Sequence[str], *, retry_failed: bool = False) -> list[str]:
         """Run what is not finished, and what it needs.
@@ -95,23 +102,25 @@ class Reproduction:
             What failed, each in a line.
         """
         self.output.mkdir(parents=True, exist_ok=True)
-        needed = {run.pretrained for name, run in self.scale.runs.items() if name in names}
-        models = {name: model for name, model in self.scale.pretrained.items() if name in needed}
-        failures = self._finish({f"pretraining {name}": partial(self._pretrain, name, models[name]) for name in models})
+        models = self._needed(names)
+        failures = self._finish({name: partial(self._pretrain, name, model) for name, model in models.items()})
+        lost = [name for name in names if self.scale.runs[name].pretrained in failures]
+        told = [f"pretraining {name}: {error}" for name, error in failures.items()]
+        told += [f"{name} begins with {self.scale.runs[name].pretrained}, which is not there" for name in lost]
         for name, task in self.sweeps():
-            if name in names:
+            if name in names and name not in lost:
                 self.console.rule(f"{name}: {task}")
                 try:
                     if not self._sweep(name, task, retry_failed):
-                        failures.append(f"{name}: {task}: see {self.directory(name, task) / 'logs'}")
+                        told.append(f"{name}: {task}: see {self.directory(name, task) / 'logs'}")
                 except (ValueError, OSError) as error:
-                    failures.append(f"{name}: {task}: {error}")
+                    told.append(f"{name}: {task}: {error}")
         steps = {
             f"{name}: {task}, seed {seed}": partial(self._instruct, name, task, seed)
             for name, task, seed in self.instructions()
-            if name in names
+            if name in names and name not in lost
         }
-        return failures + self._finish(steps)
+        return told + [f"{name}: {error}" for name, error in self._finish(steps).items()]
 
     def sweeps(self) -> Iterator[tuple[str, str]]:
         """Tagger and task of every sweep."""
@@ -132,17 +141,22 @@ class Reproduction:
 
     def data_of(self, task: str) -> Fields:
         """The fields that say where a task's data are and how they are read."""
-        return _in(self.data, self.scale.tasks[task].data)
+        return within(self.data, self.scale.tasks[task].data)
 
     def fields_of(self, name: str, task: str) -> Fields:
         """All fields in which a run differs from its recipe, place and seed aside."""
         run = self.scale.runs[name]
         model = {"model_name_or_path": self._model(run.pretrained)} if run.pretrained else {}
-        return {**self.data_of(task), **model, **_in(self.data, {**run.fields, **run.fields_of.get(task, {})})}
+        return {**self.data_of(task), **model, **within(self.data, {**run.fields, **run.fields_of.get(task, {})})}
 
-    def _finish(self, steps: dict[str, Callable[[], None]]) -> list[str]:
-        """Does all steps that no other process does, and waits for the others; what failed, each in a line."""
-        failures, waiting = [], dict(steps)
+    def _needed(self, names: Sequence[str]) -> dict[str, Pretrained]:
+        """The models that these runs begin with."""
+        needed = {self.scale.runs[name].pretrained for name in names}
+        return {name: model for name, model in self.scale.pretrained.items() if name in needed}
+
+    def _finish(self, steps: dict[str, Callable[[], None]]) -> dict[str, str]:
+        """Does all steps that no other process does, and waits for the others; of those that failed the reason."""
+        failures, waiting = {}, dict(steps)
         while waiting:
             for name, step in [*waiting.items()]:
                 try:
@@ -150,7 +164,7 @@ class Reproduction:
                 except BusyError:
                     continue
                 except (RunFailedError, ValueError, OSError) as error:
-                    failures.append(f"{name}: {error}")
+                    failures[name] = str(error)
                 del waiting[name]
             if waiting:
                 time.sleep(_SECONDS_BETWEEN)
@@ -159,15 +173,17 @@ class Reproduction:
     def _pretrain(self, name: str, model: Pretrained) -> None:
         directory = self._model(name)
         with holding(Path(f"{directory}.lock"), _give_way) as lock:
-            fields = {**_in(self.data, model.fields), **self._make_text()}
-            self._check_facts(directory.with_suffix(".json"), {"recipe": model.recipe, **model.fields})
+            fields = {**within(self.data, model.fields), **self._make_text()}
+            recipe = {**read_recipe(_ROOT / model.recipe), **fields}
+            is_begun = any(directory.glob(f"{PREFIX_CHECKPOINT_DIR}-*")) or (directory / RESULTS).is_file()
+            self._hold(Path(f"{directory}.json"), recipe, is_begun)
             if (directory / RESULTS).is_file():
                 return
             self.console.print(f"pretraining {name}; log: {directory}.log")
             place = {"output_dir": directory, "resume_from_checkpoint": "auto", "overwrite_output_dir": "true"}
             program = [str(_ROOT / "scripts" / "pretrain.py"), str(_ROOT / model.recipe)]
             command = [*self._launcher(), *program, *self.fields, *as_flags({**fields, **place})]
-            launch(command, Path(f"{directory}.log"), lock, directory / RESULTS, to_all=True)
+            launch(command, Path(f"{directory}.log"), lock, directory / RESULTS, to_all=self._is_launched)
 
     def _make_text(self) -> Fields:
         """Makes text and tokenizer, where the scale has a corpus for them; the fields that name them."""
@@ -175,9 +191,10 @@ class Reproduction:
             return {}
         directory = self.output / "text"
         with holding(Path(f"{directory}.lock")):
+            corpus, size = self.data / self.scale.text.train_file, self.scale.text.vocab_size
+            self._hold(Path(f"{directory}.json"), {"train_file": corpus, "vocab_size": size}, directory.is_dir())
             if not directory.is_dir():
                 with appearing(directory) as unfinished:
-                    corpus, size = self.data / self.scale.text.train_file, self.scale.text.vocab_size
                     make_text.main([str(corpus), str(unfinished), "--vocab_size", str(size)])
         return {"train_file": directory / "text.txt", "tokenizer_name_or_path": directory / "tokenizer"}
 
@@ -216,14 +233,15 @@ class Reproduction:
         directory.mkdir(parents=True, exist_ok=True)
         model, data, form = self.scale.instructed[name], self.fields_of(name, task), directory / "data" / "train.yaml"
         with holding(Path(f"{directory}.lock"), _give_way) as lock:
-            facts = {"run": model.__dict__, "data": self.scale.tasks[task].data, "instructions": self._form(task)}
-            self._check_facts(directory / _FACTS, facts)
+            trained = directory / "model" / "training_args.bin"  # what Trainer saves last
+            way = {"max_new_tokens": model.max_new_tokens, "as_published": model.as_published, **self._form(task)}
+            recipe = {**read_recipe(Path(self._recipe(model, task))), **data, **way}
+            self._hold(directory / _FACTS, recipe, trained.is_file())
             if (directory / RESULTS).is_file():
                 return
             self.console.print(f"{name}: {task}, seed {seed}; logs: {directory}/*.log")
             reading = ["--instructions", str(form), *as_flags({each: data[each] for each in READING if each in data})]
             text = [sys.executable, str(_ROOT / "scripts" / "tagging_as_text.py")]
-            trained = directory / "model" / "training_args.bin"  # what Trainer saves last
             if not trained.is_file():
                 reading[1] = str(_ROOT / str(self.scale.tasks[task].instructions))
                 prepare = [*text, "prepare", data["train_file"], str(form.with_suffix(".jsonl")), *reading]
@@ -236,7 +254,7 @@ class Reproduction:
                 }
                 flags = as_flags({**self._trained(name, task), **place})
                 train = ["-m", "trl.scripts.sft", "--config", self._recipe(model, task), *self.fields, *flags]
-                launch([*self._launcher(), *train], directory / "train.log", lock, trained, to_all=True)
+                launch([*self._launcher(), *train], directory / "train.log", lock, trained, to_all=self._is_launched)
                 reading[1] = str(form)
             scores = {}
             for split, limit in _SPLITS.items():
@@ -251,24 +269,34 @@ class Reproduction:
                         "--output",
                         str(path),
                     ]
-                    way = [*self._way(model, seed), *_limit(data, limit)]
-                    launch([*score, *way], directory / f"{split}.log", lock, path)
+                    launch(
+                        [*score, *self._way(name, task, seed), *_limit(data, limit)],
+                        directory / f"{split}.log",
+                        lock,
+                        path,
+                    )
                 scores[split] = json.loads(path.read_text(encoding="utf-8"))
-            (directory / RESULTS).write_text(json.dumps({"scores": scores}, indent=1) + "\n", encoding="utf-8")
+            write(directory / RESULTS, {"scores": scores})
 
     def _trained(self, name: str, task: str) -> Fields:
         """The fields of a run that TRL knows: not those of the data."""
-        data = {*self.scale.tasks[task].data, *_FILES, *READING, "max_train_samples", *_SPLITS.values()}
+        data = {*self.scale.tasks[task].data, *FILES, *READING, "max_train_samples", *_SPLITS.values()}
         return {each: value for each, value in self.fields_of(name, task).items() if each not in data}
 
-    def _way(self, model: Instructed, seed: int) -> list[str]:
+    def _parse_instructed(self, name: str, task: str) -> tuple[Any, ...]:
+        """The configuration of a run as TRL reads it."""
+        flags = as_flags({**self._trained(name, task), "dataset_name": "data"})
+        recipe = [self._recipe(self.scale.runs[name], task), *self.fields, *flags]
+        return parse_fields(recipe, (ScriptArguments, SFTConfig, ModelConfig), "trl.scripts.sft")
+
+    def _way(self, name: str, task: str, seed: int) -> list[str]:
         """How answers are written and read."""
-        use_cpu = dict(pairwise(self.fields)).get("--use_cpu", "false").lower() == "true"
+        model = self.scale.instructed[name]
         published = ["--sample_seed", str(seed), "--lenient", "--dtype", "bfloat16", "--batch_size", "16"]
         return [
             *("--max_new_tokens", str(model.max_new_tokens)),
             *(published if model.as_published else ()),
-            *(["--use_cpu"] if use_cpu else ()),
+            *(["--use_cpu"] if self._parse_instructed(name, task)[1].use_cpu else ()),
         ]
 
     def _form(self, task: str) -> dict[str, Any]:
@@ -282,24 +310,11 @@ class Reproduction:
             raise ValueError(f"the task {task} has no instructions: give a YAML of recipes/instruct.")
         return dict(InstructionForm.read(_ROOT / path, []).__dict__)
 
-    def _check_facts(self, path: Path, facts: Fields) -> None:
-        """Holds what decides a run against what it was when that began.
-
-        Raises:
-            ValueError: the two differ.
-        """
-        found = json.loads(json.dumps({**facts, "fields of all": self.fields}, default=str))
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            return
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        for name in {**saved, **found}:
-            if saved.get(name) != found.get(name):
-                raise ValueError(
-                    f"{path}: this was begun with {name}={saved.get(name)}, and now it is {found.get(name)}: give "
-                    f"another --output_dir."
-                )
+    def _hold(self, path: Path, recipe: Fields, is_begun: bool) -> None:
+        """Holds what decides a run, the fields of all runs included, against what it was when that began."""
+        launch_file = self.launch_file.read_text(encoding="utf-8") if self.launch_file else None
+        of_all = dict(zip(self.fields[::2], self.fields[1::2], strict=False))
+        hold(path, {**of_all, **recipe, "launch file": launch_file}, is_begun)
 
     def _recipe(self, run: Tagger | Instructed, task: str) -> str:
         return str(_ROOT / run.recipe.replace("{task}", task))
@@ -307,6 +322,11 @@ class Reproduction:
     def _model(self, name: str) -> Path:
         """Where a pretrained model is."""
         return self.output / "pretrained" / name
+
+    @property
+    def _is_launched(self) -> bool:
+        """Whether accelerate stands between this process and a training."""
+        return self.launch_file is not None
 
     def _launcher(self) -> list[str]:
         if self.launch_file is None:
@@ -316,11 +336,6 @@ class Reproduction:
 
 def _give_way() -> NoReturn:
     raise BusyError
-
-
-def _in(directory: Path, fields: Fields) -> Fields:
-    """Fields whose files are in a directory."""
-    return {name: str(directory / value) if name in _FILES else value for name, value in fields.items()}
 
 
 def _limit(data: Fields, name: str) -> list[str]:

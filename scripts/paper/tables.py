@@ -88,10 +88,11 @@ def write_raw(found: list[tuple[str, str, Analysis]], reproduction: Reproduction
 
 def instructed_scores(reproduction: Reproduction) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
     """Name, task, seed and scores by split of every finished run of instructions."""
-    for name, task, seed in reproduction.instructions():
-        path = reproduction.directory(name, task) / f"seed={seed}" / RESULTS
-        if path.is_file():
-            yield name, task, seed, json.loads(path.read_text(encoding="utf-8"))["scores"]
+    for name in reproduction.scale.instructed:
+        for task in reproduction.scale.tasks_of(name, reproduction.tasks):
+            for path in sorted(reproduction.directory(name, task).glob(f"seed=*/{RESULTS}")):
+                seed = int(path.parent.name.removeprefix("seed="))
+                yield name, task, seed, json.loads(path.read_text(encoding="utf-8"))["scores"]
 
 
 def analyses(reproduction: Reproduction) -> Iterator[tuple[str, str, Analysis]]:
@@ -161,7 +162,7 @@ def tabulate_patterns(found: list[tuple[str, str, Analysis]]) -> list[Row]:
 def tabulate_gains(found: list[tuple[str, str, Analysis]]) -> list[Row]:
     """For each tagger and task what the open pattern chosen on validation data gains over the causal one, on test data.
 
-    Both over the seeds that both have.
+    Over the seeds that all patterns have.
     """
     rows = []
     for name, task, analysis in found:
@@ -169,24 +170,26 @@ def tabulate_gains(found: list[tuple[str, str, Analysis]]) -> list[Row]:
         opened = [each for each in runs.patterns if each != causal]
         if causal is None or not opened:
             continue
-        best = max(opened, key=lambda each: runs.mean_f1(each, "validation"))
-        compared = analysis.compare(best, causal)
-        if compared is None:
+        seeds = runs.common_seeds(runs.patterns)
+        if not seeds:
             continue
+        best = max(opened, key=lambda each: runs.mean_f1(each, "validation", seeds))
+        compared = analysis.compare(best, causal)
+        is_sure = compared is not None and list(compared.seeds) == seeds
         everything = [each for each in opened if len(runs.layers(each)) == runs.num_layers(each)]
         rows.append(
             {
                 "run": name,
                 "task": task,
                 **_models(runs),
-                "seeds": len(compared.seeds),
-                "causal": runs.mean_f1(causal, runs.split, compared.seeds),
+                "seeds": len(seeds),
+                "causal": runs.mean_f1(causal, runs.split, seeds),
                 "chosen": best,
-                "chosen_f1": runs.mean_f1(best, runs.split, compared.seeds),
-                "gain": compared.gain,
-                "p_sentences_holm": compared.holm_sentences,
-                "p_seeds_holm": compared.holm_seeds,
-                "all_open": runs.mean_f1(everything[0], runs.split) if everything else None,
+                "chosen_f1": runs.mean_f1(best, runs.split, seeds),
+                "gain": runs.mean_f1(best, runs.split, seeds) - runs.mean_f1(causal, runs.split, seeds),
+                "p_sentences_holm": compared.holm_sentences if compared and is_sure else None,
+                "p_seeds_holm": compared.holm_seeds if compared and is_sure else None,
+                "all_open": runs.mean_f1(everything[0], runs.split, seeds) if everything else None,
             }
         )
     return rows

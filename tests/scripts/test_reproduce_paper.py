@@ -174,8 +174,45 @@ def test_a_run_that_was_begun_otherwise_is_not_taken_for_this_one(instructed, la
     assert instructed.run(["writer"]) == []
     other = replace(instructed, fields=(*ON_CPU, "--learning_rate", "1e-3"))
     first, second = other.run(["writer"])
-    assert "this was begun with fields of all=" in first
+    assert "this was begun with --learning_rate=None, and now it is 1e-3" in first
     assert "give another --output_dir" in second
+
+
+def test_other_sentences_in_the_same_files_are_not_taken_for_those(instructed, launches, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(DATA, data)
+    moved = replace(instructed, data=data)
+    assert instructed.run(["writer"]) == moved.run(["writer"]) == []
+    with (data / "train.tsv").open("a") as file:
+        file.write("\nOne\tO\n")
+    assert "files (SHA-256)" in moved.run(["writer"])[0]
+
+
+def test_what_was_never_begun_may_be_begun_otherwise(instructed, launches):
+    _, failing = launches
+    failing |= {"seed=1/train", "seed=2/train"}
+    assert len(instructed.run(["writer"])) == 2
+    failing.clear()
+    assert replace(instructed, fields=(*ON_CPU, "--learning_rate", "1e-3")).run(["writer"]) == []
+
+
+def test_what_begins_with_a_model_that_failed_is_not_run(launches, tmp_path, stories):
+    begun, failing = launches
+    failing.add("pretrained/causal")
+    task = Task({f"{split}_file": f"{split}.tsv" for split in ("train", "validation", "test")}, NER)
+    recipe = "recipes/pretrain_68m/causal.yaml"
+    scale = Scale(
+        "1", {"ner": task}, pretrained={"causal": Pretrained(recipe, {"train_file": "train.tsv"})},
+        instructed={"writer": Instructed("recipes/hosts/trl/sft.yaml", pretrained="causal")},
+        taggers={"tagger": Tagger("recipes/ner/roberta-68m_full.yaml", pretrained="causal")},
+    )  # fmt: skip
+    reproduction = Reproduction(scale, DATA, tmp_path, ("ner",), None, None, tuple(ON_CPU), Console())
+    assert reproduction.run(["tagger", "writer"]) == [
+        "pretraining causal: exit status 1: it was told to",
+        "tagger begins with causal, which is not there",
+        "writer begins with causal, which is not there",
+    ]
+    assert begun == ["pretrained/causal"]
 
 
 def test_what_another_process_does_is_passed_over_and_waited_for(instructed, launches, monkeypatch):

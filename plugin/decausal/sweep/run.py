@@ -125,7 +125,7 @@ def launch(
             process is killed.
         made: a file that the command makes in the end.
         watch: is called now and then; what it raises stops the command.
-        to_all: ask all that the command has started, too, where it does not pass that on itself.
+        to_all: ask what the command has started, too, and wait for that: for launchers that do not pass it on.
 
     Raises:
         RunFailedError: the command failed, or has not made the file; says what it printed last.
@@ -155,12 +155,14 @@ def _poll(process: "subprocess.Popen[bytes]") -> int | None:
 def _stop(process: "subprocess.Popen[bytes]", *, to_all: bool) -> None:
     """Asks a run to save and stop; kills it, and all that it has started, where that is interrupted."""
     started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-    for child in started if to_all else ():
+    for child in psutil.Process(process.pid).children() if to_all and started else ():
         with suppress(psutil.NoSuchProcess):
             child.terminate()
     process.send_signal(signal.SIGTERM)
     try:
         process.wait()
+        if to_all:
+            psutil.wait_procs(started)
     except BaseException:
         for child in [*started, process]:
             with suppress(psutil.NoSuchProcess):

@@ -40,8 +40,8 @@ def test_there_is_a_file_for_every_scale():
 @pytest.mark.parametrize("name", SCALES)
 def test_every_run_of_a_scale_has_a_recipe_that_takes_its_fields(name, tmp_path):
     scale = read(name)
-    for task in scale.tasks.values():
-        for file in (value for field, value in task.data.items() if field.endswith("_file")):
+    for fields in (*(task.data for task in scale.tasks.values()), *(each.fields for each in scale.pretrained.values())):
+        for file in (value for field, value in fields.items() if field.endswith("_file")):
             (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / file).touch()
     on_cpu = ("--use_cpu", "true", "--bf16", "false")

@@ -70,8 +70,8 @@ def test_where_no_open_pattern_helps_the_best_of_them_is_compared(outcome):
     assert (row["chosen"], row["gain"], row["all_open"]) == ("01", -40, 20)
 
 
-def test_a_gain_is_over_the_seeds_that_both_have(outcome):
-    right = {("00", 1): 4, ("00", 2): 8, ("11", 1): 5}
+def test_a_gain_is_over_the_seeds_that_all_have(outcome):
+    right = {("00", 1): 4, ("00", 2): 8, ("11", 1): 5, ("01", 1): 4, ("01", 2): 9}
     runs = [
         outcome(pattern, seed, counts={split: [(value, 10, 10)] * 4 for split in ("validation", "test")})
         for (pattern, seed), value in right.items()
