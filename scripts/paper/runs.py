@@ -31,7 +31,8 @@ from pretrain import PretrainingArguments
 _ROOT = Path(__file__).resolve().parents[2]
 READING = ("columns", "separator", "file_format", "tag_scheme")
 _SPLITS = {"validation": "max_eval_samples", "test": "max_test_samples"}
-_FACTS = "run.json"
+_FACTS, _FORM = "run.json", Path("data", "train.yaml")
+_TEXT = (sys.executable, str(_ROOT / "scripts" / "tagging_as_text.py"))
 _SECONDS_BETWEEN = 2.0
 
 
@@ -231,52 +232,40 @@ class Reproduction:
     def _instruct(self, name: str, task: str, seed: int) -> None:
         directory = self.directory(name, task) / f"seed={seed}"
         directory.mkdir(parents=True, exist_ok=True)
-        model, data, form = self.scale.instructed[name], self.fields_of(name, task), directory / "data" / "train.yaml"
+        model, trained = self.scale.instructed[name], directory / "model" / "training_args.bin"  # what is saved last
         with holding(Path(f"{directory}.lock"), _give_way) as lock:
-            trained = directory / "model" / "training_args.bin"  # what Trainer saves last
             way = {"max_new_tokens": model.max_new_tokens, "as_published": model.as_published, **self._form(task)}
-            recipe = {**read_recipe(Path(self._recipe(model, task))), **data, **way}
+            recipe = {**read_recipe(Path(self._recipe(model, task))), **self.fields_of(name, task), **way}
             self._hold(directory / _FACTS, recipe, trained.is_file())
             if (directory / RESULTS).is_file():
                 return
             self.console.print(f"{name}: {task}, seed {seed}; logs: {directory}/*.log")
-            reading = ["--instructions", str(form), *as_flags({each: data[each] for each in READING if each in data})]
-            text = [sys.executable, str(_ROOT / "scripts" / "tagging_as_text.py")]
             if not trained.is_file():
-                reading[1] = str(_ROOT / str(self.scale.tasks[task].instructions))
-                prepare = [*text, "prepare", data["train_file"], str(form.with_suffix(".jsonl")), *reading]
-                launch([*prepare, *_limit(data, "max_train_samples")], directory / "prepare.log", lock, form)
-                place = {
-                    "dataset_name": form.parent,
-                    "output_dir": trained.parent,
-                    "seed": seed,
-                    "disable_tqdm": "true",
-                }
-                flags = as_flags({**self._trained(name, task), **place})
+                self._write_instructions(name, task, directory, lock)
+                place = {"dataset_name": directory / "data", "output_dir": trained.parent, "seed": seed}
+                flags = as_flags({**self._trained(name, task), **place, "disable_tqdm": "true"})
                 train = ["-m", "trl.scripts.sft", "--config", self._recipe(model, task), *self.fields, *flags]
                 launch([*self._launcher(), *train], directory / "train.log", lock, trained, to_all=self._is_launched)
-                reading[1] = str(form)
-            scores = {}
-            for split, limit in _SPLITS.items():
-                path = directory / f"{split}.json"
-                if not path.is_file():
-                    score = [
-                        *text,
-                        "score",
-                        str(trained.parent),
-                        data[f"{split}_file"],
-                        *reading,
-                        "--output",
-                        str(path),
-                    ]
-                    launch(
-                        [*score, *self._way(name, task, seed), *_limit(data, limit)],
-                        directory / f"{split}.log",
-                        lock,
-                        path,
-                    )
-                scores[split] = json.loads(path.read_text(encoding="utf-8"))
+            paths = {split: self._score(name, task, seed, split, lock) for split in _SPLITS}
+            scores = {split: json.loads(path.read_text(encoding="utf-8")) for split, path in paths.items()}
             write(directory / RESULTS, {"scores": scores})
+
+    def _write_instructions(self, name: str, task: str, directory: Path, lock: int) -> None:
+        """Makes the training data of TRL, and beside them the instructions with all types."""
+        data, form = self.fields_of(name, task), directory / _FORM
+        prepare = [*_TEXT, "prepare", data["train_file"], str(form.with_suffix(".jsonl")), *_reading(data)]
+        way = ["--instructions", str(_ROOT / str(self.scale.tasks[task].instructions))]
+        launch([*prepare, *way, *_limit(data, "max_train_samples")], directory / "prepare.log", lock, form)
+
+    def _score(self, name: str, task: str, seed: int, split: str, lock: int) -> Path:
+        """Has the model answer a split, unless it has; where the scores are."""
+        directory, data = self.directory(name, task) / f"seed={seed}", self.fields_of(name, task)
+        path = directory / f"{split}.json"
+        if not path.is_file():
+            score = [*_TEXT, "score", str(directory / "model"), data[f"{split}_file"], *_reading(data)]
+            way = ["--instructions", str(directory / _FORM), *self._way(name, task, seed), "--output", str(path)]
+            launch([*score, *way, *_limit(data, _SPLITS[split])], directory / f"{split}.log", lock, path)
+        return path
 
     def _trained(self, name: str, task: str) -> Fields:
         """The fields of a run that TRL knows: not those of the data."""
@@ -336,6 +325,11 @@ class Reproduction:
 
 def _give_way() -> NoReturn:
     raise BusyError
+
+
+def _reading(data: Fields) -> list[str]:
+    """How a file is read, as a command line says it."""
+    return as_flags({name: data[name] for name in READING if name in data})
 
 
 def _limit(data: Fields, name: str) -> list[str]:
