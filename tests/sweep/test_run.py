@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from decausal.sweep.outcome import Outcome
-from decausal.sweep.run import RunFailedError, Runner
+from decausal.sweep.run import RunFailedError, Runner, launch
+from decausal.sweep.run import holding as holding_lock
 from decausal.tagging.outputs import holding
 from waiting import wait_for
 
@@ -20,6 +21,19 @@ import sys
 from pathlib import Path
 from decausal.sweep.run import Runner
 Runner(Path(sys.argv[1]), (), None, Path(sys.argv[2])).run({"unmask": "0011", "seed": 7})
+"""
+
+LAUNCHER = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1], sys.argv[2]])"
+TRAINING = """
+import signal, sys, time
+from pathlib import Path
+def save(*_):
+    time.sleep(2)
+    Path(sys.argv[1], "saved").touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, save)
+Path(sys.argv[1], "begun").touch()
+time.sleep(60)
 """
 
 
@@ -96,3 +110,14 @@ def test_a_training_that_its_launcher_has_left_is_waited_for(runner):
         runner.run(SETTING, watch)
     assert waits[:2] == [[], []]
     assert len(waits) > 2
+
+
+def test_what_a_launcher_has_started_is_asked_to_stop_and_waited_for(tmp_path):
+    def interrupt():
+        if (tmp_path / "begun").is_file():
+            raise KeyboardInterrupt
+
+    command = [sys.executable, "-c", LAUNCHER, TRAINING, str(tmp_path)]
+    with holding_lock(tmp_path / "lock") as lock, pytest.raises(KeyboardInterrupt):
+        launch(command, tmp_path / "log", lock, tmp_path / "made", interrupt, to_all=True)
+    assert (tmp_path / "saved").is_file()
