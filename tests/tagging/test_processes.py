@@ -67,6 +67,7 @@ def test_one_process_that_was_asked_for_is_said(launch):
     assert "one process on cpu" in outcome.stdout
 
 
+@pytest.mark.long
 def test_two_processes_take_the_steps_of_one(launch, recipe, base_model, tmp_path):
     model = shutil.copytree(base_model, tmp_path / "model")
     config = json.loads((model / "config.json").read_text())
