@@ -74,6 +74,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of a CPU; by default torch's own number")
     parser.add_argument("--peak_tflops", type=float, help="gpu: of the card, dense in bfloat16; known of some")
     arguments, fields = parser.parse_known_args()
+    for name in ("steps", "repetitions"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name} {getattr(arguments, name)}: give at least 1.")
     if arguments.peak_tflops is not None and arguments.table != "gpu":
         parser.error(f"--peak_tflops is of the table gpu, and {arguments.table} has no share of it: drop it.")
     if arguments.table == "memory" and not MALLOC.items() <= os.environ.items():

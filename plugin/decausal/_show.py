@@ -113,8 +113,9 @@ def print_bench(bench: "Bench", table: "BenchTable", results: dict[str, Any]) ->
         f"batches of {facts['batch']}, {facts['attention']}, "
         f"{facts['computed in'] or 'no'} mixed precision, {facts['machine']['threads']} threads"
     )
-    most = ", ".join(f"{name} {100 * share:.0f} %" for name, share in list(table.facts["profile"].items())[:3])
-    print(f"most of a step's time: {most}")
+    layout, profile = list(table.facts["profiles"].items())[-1]
+    most = ", ".join(f"{name} {100 * share:.0f} %" for name, share in list(profile.items())[:3])
+    print(f"most of a step's time ({layout}): {most}")
     if bench.why_not_packed:
         print(f"not packed: {bench.why_not_packed}")
 

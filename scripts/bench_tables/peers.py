@@ -3,6 +3,7 @@
 import json
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def peers(bench: Bench, steps: int) -> Table:
     tuned.batch_size = max(BATCH_SIZES, key=lambda size: tag_in_batches(tuned, job["tokens"], size))
 
     def trains(case: Bench) -> Candidate:
-        return lambda: case.count_tokens(drawn) / case.time_steps([case.pack(batch) for batch in drawn])
+        return lambda: case.tokens_per_second(drawn, [case.pack(batch) for batch in drawn])
 
     candidates = {
         "train: Dukić & Šnajder": partial(ask_peer, "paper", "train", job),
@@ -78,8 +79,30 @@ def peers(bench: Bench, steps: int) -> Table:
         "tag, tuned: decausal": partial(tag_in_batches, tuned, job["tokens"], tuned.batch_size),
     }
     baselines = {name: f"{name.partition(':')[0]}: decausal" for name in candidates}
-    facts = {"lora": job["lora"], "versions of peers": versions}
+    leaks = {"BiLLM": ask_peer("billm", "leak", job), "decausal": leak(whole, drawn)}
+    facts = {"lora": job["lora"], "versions of peers": versions, "largest change of a probability by padding": leaks}
     return Table("real sub-words (train) or sentences (tag) a second", candidates, baselines, facts)
+
+
+@torch.no_grad()
+def leak(bench: Bench, batches: Sequence[Sequence[int]]) -> float:
+    """The largest difference, 0-1, of a label's probability for a window alone and padded beside longer ones."""
+    bench.model.eval()
+
+    def probabilities(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        logits: torch.Tensor = bench.model(**inputs).logits
+        return logits.softmax(-1)
+
+    largest = 0.0
+    for batch in batches:
+        padded = bench.pad(batch)
+        padded = {name: padded[name] for name in ("input_ids", "attention_mask")}
+        for row, beside in enumerate(probabilities(padded)):
+            length = bench.lengths[batch[row]]
+            [alone] = probabilities({name: rows[row : row + 1, :length] for name, rows in padded.items()})
+            largest = max(largest, (beside[:length] - alone).abs().max().item())
+    bench.model.train()
+    return largest
 
 
 def ask_peer(name: str, what: str, job: dict[str, Any]) -> float:

@@ -1,5 +1,7 @@
 """The table `train`: steps by what the base model is held and computed in."""
 
+from functools import partial
+
 import torch
 
 from decausal.tagging.bench import Bench
@@ -19,11 +21,11 @@ def train(bench: Bench, steps: int) -> Table:
 
     def candidate(case: Bench) -> Candidate:
         packed = [case.pack(batch) for batch in drawn]
-        return lambda: case.count_tokens(drawn) / case.time_steps(packed)
+        return partial(case.tokens_per_second, drawn, packed)
 
     return Table(
         "real sub-words a second",
         {name: candidate(case) for name, case in benches.items()},
         dict.fromkeys(benches, "bfloat16"),
-        {"profiles": {name: case.profile([case.pack(drawn[0])]) for name, case in benches.items()}},
+        {"profiles": {name: case.profile([case.pack(batch) for batch in drawn]) for name, case in benches.items()}},
     )

@@ -3,14 +3,41 @@
 from contextlib import nullcontext
 
 import torch
+from torch import nn
 
 import decausal
+from decausal._layers import find_decoder_stack
 from decausal.tagging.bench import Batch, Bench
 from decausal.tagging.comparison import Candidate, Table
+from decausal.tagging.precision import autocast, mixed_precision
 
 LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
 ROWS = (1, 4, 16)
 PATTERNS = ("untouched", "1111")
+
+
+def check_depth(bench: Bench) -> None:
+    """Refuses a model of which a quarter cannot be measured.
+
+    Raises:
+        ValueError: it has too few layers, or goes through all of them whatever its configuration says.
+    """
+    config, layers = bench.base.config, find_decoder_stack(bench.base).layers
+    depth = config.num_hidden_layers
+    if depth < 4:
+        raise ValueError(f"{depth} layers: the table scale measures a quarter of them; take a deeper model.")
+    ran: list[nn.Module] = []
+    hooks = [layer.module.register_forward_pre_hook(lambda module, _: ran.append(module)) for layer in layers]
+    config.num_hidden_layers = depth // 4
+    try:
+        with torch.no_grad(), autocast(bench.training.device, mixed_precision(bench.training)):
+            bench.model(input_ids=bench.pad([0])["input_ids"].to(bench.training.device))
+    finally:
+        config.num_hidden_layers = depth
+        for hook in hooks:
+            hook.remove()
+    if len(ran) != depth // 4:
+        raise ValueError(f"{type(bench.base).__name__} does not leave layers out where its configuration has fewer.")
 
 
 def scale(bench: Bench, steps: int) -> Table:
@@ -22,6 +49,7 @@ def scale(bench: Bench, steps: int) -> Table:
     """
     config = bench.base.config
     depth = config.num_hidden_layers
+    check_depth(bench)
     text = torch.tensor(
         [token for batch in bench.draw_batches("random", 64) for i in batch for token in bench.windows[i]["input_ids"]]
     )

@@ -3,6 +3,7 @@
 python run_billm.py train JOB.json
 python run_billm.py tag JOB.json
 python run_billm.py tag_tuned JOB.json
+python run_billm.py leak JOB.json       what padding changes
 """
 
 import json
@@ -108,9 +109,29 @@ def tag(dtypes: Sequence[torch.dtype], batch_sizes: Sequence[int]) -> float:
     return best
 
 
+@torch.no_grad()
+def leak() -> float:
+    """The largest difference, 0-1, of a label's probability for a sentence alone and padded beside longer ones."""
+    torch.set_num_threads(job["threads"])
+    model.float().eval()
+
+    def probabilities(sentences: list[list[str]]) -> torch.Tensor:
+        rows = tokenizer(sentences, is_split_into_words=True, padding=True, return_tensors="pt")
+        return model(**rows).logits.softmax(-1)
+
+    largest = 0.0
+    for start in range(0, len(job["tokens"]), job["batch_size"]):
+        batch = job["tokens"][start : start + job["batch_size"]]
+        for words, beside in zip(batch, probabilities(batch), strict=True):
+            [alone] = probabilities([words])
+            largest = max(largest, (beside[: len(alone)] - alone).abs().max().item())
+    return largest
+
+
 measured = {
     "train": train,
     "tag": lambda: tag([torch.float32], [1]),  # as its README does, which merges the adapter
     "tag_tuned": lambda: tag([torch.float32, torch.bfloat16], BATCH_SIZES),
+    "leak": leak,
 }
 print(measured[what]())

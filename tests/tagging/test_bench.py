@@ -1,6 +1,8 @@
 """Timing a tiny model: what is compared, and that it is the same work."""
 
+import itertools
 import json
+import shutil
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from typer.testing import CliRunner
 
 import decausal
 from decausal.cli import app
-from decausal.tagging.bench import Bench, compare_layouts, measure_shares
+from decausal.tagging.bench import Bench, Layout, compare_layouts, measure_share
 from decausal.tagging.trainer import token_mean_loss
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -44,6 +46,14 @@ def test_steps_take_the_numbers_that_flash_kernels_get_beside_tensors(recipe, mo
     assert received == [7]
 
 
+def test_windows_are_as_long_as_in_training(recipe, base_model, tmp_path):
+    shorter = shutil.copytree(base_model, tmp_path / "shorter")
+    config = json.loads((shorter / "config.json").read_text())
+    (shorter / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 6}))
+    bench = Bench([recipe(**NO_FILES, model_name_or_path=str(shorter))])
+    assert max(bench.lengths) <= 6 < max(Bench([recipe(**NO_FILES)]).lengths)
+
+
 def test_batches_stand_for_an_epoch(recipe):
     bench = Bench([recipe(**NO_FILES)])
     bench.lengths = list(range(96, 0, -1))
@@ -53,13 +63,11 @@ def test_batches_stand_for_an_epoch(recipe):
 
 def test_shares_are_those_of_the_batches_of_an_epoch(recipe):
     bench = Bench([recipe(**NO_FILES, packing_length=32)])
-    made = {"padded": bench.pad, "packed": bench.pack}
-    found = measure_shares(bench)
+    made = {False: bench.pad, True: bench.pack}
     assert all(len(bench.pack(batch)["input_ids"]) > 1 for batch in bench.draw_epoch("random"))
-    for name, make in made.items():
-        slots = sum(make(batch)["input_ids"].numel() for batch in bench.draw_epoch("random"))
-        assert found[name] == pytest.approx(sum(bench.lengths) / slots)
-    assert found["padded"] <= found["padded, grouped by length"] <= 1
+    for strategy, is_packed in itertools.product(("random", "group_by_length"), made):
+        slots = sum(made[is_packed](batch)["input_ids"].numel() for batch in bench.draw_epoch(strategy))
+        assert measure_share(bench, Layout(strategy, is_packed)) == pytest.approx(sum(bench.lengths) / slots)
 
 
 def test_packed_rows_are_timed_unmasked_and_causal(recipe, monkeypatch):
@@ -69,8 +77,10 @@ def test_packed_rows_are_timed_unmasked_and_causal(recipe, monkeypatch):
     table = compare_layouts(bench, steps=2)
     seen.clear()
     results = next(table.measure())
-    assert list(results) == ["padded", "padded, grouped by length", "packed", "packed, causal"]
-    assert seen == [(True, (2, 3)), (True, (2, 3)), (False, (2, 3)), (False, ())] * 2
+    assert list(results) == [
+        "padded", "padded, grouped by length", "packed", "packed, grouped by length", "packed, causal",
+    ]  # fmt: skip
+    assert seen == [(True, (2, 3)), (True, (2, 3)), (False, (2, 3)), (False, (2, 3)), (False, ())] * 2
     assert table.facts["share of real sub-words"]["packed"] > table.facts["share of real sub-words"]["padded"]
 
 
@@ -89,12 +99,18 @@ def test_the_command_prints_a_table_and_writes_all_of_it(recipe, tmp_path):
     arguments = ["bench", recipe(**NO_FILES), "--seconds", "1", "--output", str(output), "--unmask", "1100"]
     done = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert done.exit_code == 0
-    for words in ("packed, causal", "ratio to padded", 'unmask="1100"', "most of a step's time:"):
+    for words in (
+        "packed, causal",
+        "ratio to padded",
+        'unmask="1100"',
+        "most of a step's time (packed, grouped by length):",
+    ):
         assert words in done.stdout
     found = json.loads(output.read_text())
     assert found["unmask"] == "1100"
     assert len(found["results"]["packed"]["figure"]["all"]) >= 3
-    assert sum(found["profile"].values()) == pytest.approx(1)
+    assert set(found["profiles"]) == set(found["results"]) - {"packed, causal"}
+    assert all(sum(profile.values()) == pytest.approx(1) for profile in found["profiles"].values())
 
 
 def test_a_file_that_could_not_be_written_is_known_at_once(recipe, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForTokenClassification
 
+import decausal
 from decausal.tagging.arguments import TaggingTrainingArguments, parse_recipe
 from decausal.tagging.model import build_model
 from decausal.tagging.precision import computes_in_bfloat16, mixed_precision, store_frozen_weights
@@ -130,3 +131,17 @@ def test_a_run_in_bfloat16_is_tagged_in_float32_where_the_processor_has_no_other
     assert tagger.dtype is None
     assert {weight.dtype for weight in tagger.model.parameters()} == {torch.float32}
     assert not any("lora_" in name for name, _ in tagger.model.named_parameters())
+
+
+def test_a_merged_adapter_computes_what_it_did_beside_the_model(recipe, tmp_path):
+    assert main([recipe(num_train_epochs=4)]) == 0
+    beside, _ = decausal.load(tmp_path / "run")
+    merged = Tagger.from_pretrained(tmp_path / "run").model
+    assert not any("lora_" in name for name, _ in merged.named_parameters())
+    batch = {"input_ids": torch.arange(5, 29).view(2, 12), "attention_mask": torch.ones(2, 12, dtype=torch.long)}
+    batch["attention_mask"][1, 7:] = 0
+    with torch.no_grad():
+        logits = beside.eval()(**batch).logits
+        with beside.disable_adapter():
+            assert not torch.allclose(beside(**batch).logits, logits, atol=1e-2)
+        torch.testing.assert_close(merged.eval()(**batch).logits, logits, rtol=0, atol=1e-5)

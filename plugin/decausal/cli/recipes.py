@@ -67,7 +67,10 @@ def plan(
 def bench(
     context: typer.Context,
     recipe: Path,
-    seconds: Annotated[float, typer.Option(min=1, help="How long to go on measuring, about.")] = 120,
+    seconds: Annotated[
+        float,
+        typer.Option(min=1, help="How long it may take, about; three repetitions are made anyway."),
+    ] = 120,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of a measurement.")] = 2,
     output: Annotated[Path | None, typer.Option(dir_okay=False, help="A file for all that was measured, JSON.")] = None,
 ) -> None:
@@ -80,8 +83,9 @@ def bench(
 
     if output is not None and not output.parent.is_dir():
         raise ValueError(f"--output {output}: there is no directory {output.parent}.")
+    begin = time.monotonic()
     measured = Bench([str(recipe), *context.args])
-    table, begin = compare_layouts(measured, steps), time.monotonic()
+    table = compare_layouts(measured, steps)
     for results in table.measure():
         num_repetitions = len(results["padded"]["figure"]["all"])
         typer.echo(f"repetition {num_repetitions}, {time.monotonic() - begin:.0f} seconds", err=True)

@@ -15,8 +15,8 @@ from decausal.sweep.run import Runner
 from decausal.sweep.space import Space, name_setting, parse_axes, parse_seeds
 from decausal.sweep.storage import HEARTBEAT_SECONDS
 from decausal.tagging.arguments import as_flags, parse_recipe
+from decausal.tagging.base import read_config
 from decausal.tagging.early_exit import keep_first_layers
-from decausal.tagging.model import read_config
 from decausal.tagging.outputs import as_json, depends_on, hash_sentences, writing
 from decausal.tagging.patterns import parse_patterns
 from decausal.tagging.splits import Corpus

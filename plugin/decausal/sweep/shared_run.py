@@ -10,7 +10,7 @@ from decausal._pattern import LayerPattern
 from decausal.sweep.prepare import Plan
 from decausal.sweep.run import Runner
 from decausal.tagging.arguments import as_flags, parse_recipe
-from decausal.tagging.model import read_config
+from decausal.tagging.base import read_config
 from decausal.tagging.results import RESULTS
 
 _DIVISOR = 4

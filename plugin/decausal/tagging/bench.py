@@ -3,7 +3,8 @@
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,19 +15,34 @@ from transformers import DataCollatorForTokenClassification, set_seed
 from decausal._attach import Handle
 from decausal._audit import audit
 from decausal._layers import transformers_model
-from decausal._tokenizer import load_tokenizer
 from decausal.tagging.align import read_column
 from decausal.tagging.arguments import parse_recipe
+from decausal.tagging.base import base_tokenizer, longest_input, read_config
 from decausal.tagging.comparison import Candidate, Table
 from decausal.tagging.model import build_model, describe_layers, describe_parameters
 from decausal.tagging.packing import PackingCollator, check_packable, check_packing
 from decausal.tagging.precision import autocast, describe_mixed_precision, mixed_precision, store_frozen_weights
 from decausal.tagging.results import environment
 from decausal.tagging.sampler import EpochSampler
-from decausal.tagging.splits import Corpus, Split
+from decausal.tagging.splits import Corpus, Split, fit_windows
 from decausal.tagging.trainer import token_mean_loss
 
 Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How windows become batches.
+
+    Attributes:
+        strategy: transformers' for drawing them, `random` or `group_by_length`.
+        is_packed: in rows end to end, instead of padded.
+        is_causal: with every layer closed.
+    """
+
+    strategy: str
+    is_packed: bool
+    is_causal: bool = False
 
 
 class Bench:
@@ -51,9 +67,9 @@ class Bench:
         torch.set_num_threads(threads)  # accelerate has set one
         set_seed(self.training.seed)
         self.corpus = Corpus.read(self.tagging)
-        self.tokenizer = load_tokenizer(
-            str(self.model_config.model_name_or_path), add_prefix_space=self.tagging.add_prefix_space
-        )
+        config = read_config(self.model_config)
+        self.tokenizer = base_tokenizer(self.tagging, self.model_config)
+        self.tagging = fit_windows(self.tagging, longest_input(config, self.tokenizer))
         windows = Split.of(
             self.corpus.sentences["train"], self.tokenizer, self.corpus.labels, self.tagging, training=True
         ).windows
@@ -119,6 +135,15 @@ class Bench:
         loss.item()  # the device has finished
         return time.perf_counter() - begin
 
+    def tokens_per_second(self, members: Sequence[Sequence[int]], batches: Sequence[Batch]) -> float:
+        """Real sub-words trained on in a second.
+
+        Args:
+            members: the windows of each batch.
+            batches: the same windows, padded or packed.
+        """
+        return self.count_tokens(members) / self.time_steps(batches)
+
     def profile(self, batches: Sequence[Batch]) -> dict[str, float]:
         """The share of a step's time that each kind of torch's operations takes by itself, 0-1, the largest first."""
         on_gpu = self.training.device.type == "cuda"
@@ -155,52 +180,49 @@ class Bench:
         }
 
 
-def measure_shares(bench: Bench) -> dict[str, float]:
-    """The share of an epoch's slots that real sub-words fill, 0-1, in each layout of batches."""
+def measure_share(bench: Bench, layout: Layout) -> float:
+    """The share of an epoch's slots that real sub-words fill, 0-1."""
+    epoch = bench.draw_epoch(layout.strategy)
     collator = PackingCollator.of(bench.tagging, bench.tokenizer, bench.model)
     multiple = bench.tagging.pad_to_multiple_of or 1
-    drawn, grouped = bench.draw_epoch("random"), bench.draw_epoch("group_by_length")
 
-    def count_padded(batch: Sequence[int]) -> int:
-        longest = max(bench.lengths[window] for window in batch)
-        return len(batch) * -(-longest // multiple) * multiple
+    def count_slots(batch: Sequence[int]) -> int:
+        lengths = [bench.lengths[window] for window in batch]
+        if layout.is_packed:
+            rows, row_length = collator.lay(lengths)
+            return len(rows) * row_length
+        return len(batch) * -(-max(lengths) // multiple) * multiple
 
-    def count_packed(batch: Sequence[int]) -> int:
-        rows, row_length = collator.lay([bench.lengths[window] for window in batch])
-        return len(rows) * row_length
-
-    layouts = {
-        "padded": (drawn, count_padded),
-        "padded, grouped by length": (grouped, count_padded),
-        "packed": (drawn, count_packed),
-    }
-    return {name: bench.count_tokens(epoch) / sum(map(count, epoch)) for name, (epoch, count) in layouts.items()}
+    return bench.count_tokens(epoch) / sum(map(count_slots, epoch))
 
 
 def compare_layouts(bench: Bench, steps: int) -> Table:
-    """Real sub-words trained on in a second: in padded batches, in those of windows of like length, in packed rows.
+    """Real sub-words trained on in a second, by the layout of batches; packed rows once more with every layer causal.
 
     Packed rows are left out where they would be refused in training.
     """
-    drawn, grouped = bench.draw_batches("random", steps), bench.draw_batches("group_by_length", steps)
-    shares = measure_shares(bench)
-
-    def candidate(members: list[list[int]], batches: list[Batch], is_causal: bool = False) -> Candidate:
-        def run() -> float:
-            with Handle.of(bench.model).paused() if is_causal else nullcontext():
-                return bench.count_tokens(members) / bench.time_steps(batches)
-
-        return run
-
-    profiled = [bench.pad(batch) for batch in drawn]
-    candidates = {
-        "padded": candidate(drawn, profiled),
-        "padded, grouped by length": candidate(grouped, [bench.pad(batch) for batch in grouped]),
+    layouts = {
+        "padded": Layout("random", is_packed=False),
+        "padded, grouped by length": Layout("group_by_length", is_packed=False),
     }
     if bench.why_not_packed is None:
-        profiled = [bench.pack(batch) for batch in drawn]
-        candidates |= {"packed": candidate(drawn, profiled), "packed, causal": candidate(drawn, profiled, True)}
-        shares["packed, causal"] = shares["packed"]
-    bench.time_steps(profiled[:1])  # warms up
-    facts = {"share of real sub-words": shares, "profile": bench.profile(profiled[:1])}
+        layouts["packed"] = Layout("random", is_packed=True)
+        layouts["packed, grouped by length"] = Layout("group_by_length", is_packed=True)
+        layouts["packed, causal"] = Layout("random", is_packed=True, is_causal=True)
+
+    def measure(members: list[list[int]], batches: list[Batch], is_causal: bool) -> float:
+        with Handle.of(bench.model).paused() if is_causal else nullcontext():
+            return bench.tokens_per_second(members, batches)
+
+    candidates: dict[str, Candidate] = {}
+    profiles = {}
+    for name, layout in layouts.items():
+        members = bench.draw_batches(layout.strategy, steps)
+        batches = [(bench.pack if layout.is_packed else bench.pad)(batch) for batch in members]
+        candidates[name] = partial(measure, members, batches, layout.is_causal)
+        if not layout.is_causal:
+            bench.time_steps(batches)  # what torch prepares for new shapes is no part of a profile
+            profiles[name] = bench.profile(batches)
+    shares = {name: measure_share(bench, layout) for name, layout in layouts.items()}
+    facts = {"share of real sub-words": shares, "profiles": profiles}
     return Table("real sub-words a second", candidates, dict.fromkeys(candidates, "padded"), facts)

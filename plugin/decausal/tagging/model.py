@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from peft import PeftModel, get_peft_model, prepare_model_for_kbit_training
 from torch import nn
-from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 from transformers.quantizers.auto import AutoHfQuantizer
 from trl import get_peft_config, get_quantization_config
 
@@ -16,8 +16,9 @@ from decausal._checkpoint import make_record
 from decausal._classifier import HEAD_NAMES, cast_head_input, token_classification_class
 from decausal._layers import find_decoder_stack, is_encoder, num_decoder_layers, text_config, transformers_model
 from decausal._pattern import LayerPattern, format_layers
-from decausal._weights import ADAPTER_CONFIG, check_place, check_weights, load_weights
+from decausal._weights import check_weights, load_weights
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments
+from decausal.tagging.base import read_config
 from decausal.tagging.early_exit import keep_first_layers
 from decausal.tagging.precision import mixed_precision
 from decausal.tagging.processes import asked_for, count_weights
@@ -154,36 +155,6 @@ def record_of_tagging(tagging: Any) -> dict[str, Any]:
     """
     alignment = {name: getattr(tagging, name) for name in ("max_length", "stride", "label_position", "num_copies")}
     return {"tagging": alignment, **{name: getattr(tagging, name) for name in ("add_prefix_space", "tag_scheme")}}
-
-
-def read_config(model_config: TaggingModelConfig) -> PreTrainedConfig:
-    """The configuration of the base model.
-
-    Raises:
-        OSError: neither a directory nor a model that the hub delivers.
-        ValueError: the directory holds an adapter, or no model.
-    """
-    name = str(model_config.model_name_or_path)
-    check_place(name)
-    if (Path(name) / ADAPTER_CONFIG).is_file():
-        raise ValueError(
-            f"model_name_or_path={name} holds an adapter, and training begins with a base model: give the one that "
-            f"the adapter was trained on, or go on with that run by --resume_from_checkpoint true."
-        )
-    try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(
-            name, revision=model_config.model_revision, trust_remote_code=model_config.trust_remote_code
-        )
-    except (OSError, ValueError) as error:
-        kind = "directory" if Path(name).is_dir() else "model on this machine or the hub"
-        raise type(error)(f"model_name_or_path={name}: no {kind} that can be read: {error}") from error
-    return config
-
-
-def longest_input(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast) -> int:
-    """How many sub-words the model takes: positions that it was built with, or fewer if the tokenizer knows better."""
-    positions: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
 
 
 def describe_parameters(model: nn.Module) -> str:

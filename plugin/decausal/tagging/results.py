@@ -1,6 +1,7 @@
 """What a run leaves behind besides weights: its scores with everything they depend on, a model card, its curves."""
 
 import json
+import os
 import platform
 import shlex
 import sys
@@ -11,9 +12,11 @@ from typing import Any
 
 import datasets
 import jinja2
+import psutil
 import torch
 
 from decausal.tagging.metrics import Scores
+from decausal.tagging.precision import computes_in_bfloat16
 
 RESULTS = "results.json"
 CURVES = "training_curves.png"
@@ -129,6 +132,9 @@ def environment() -> dict[str, Any]:
         "machine": {
             "architecture": platform.machine(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "bfloat16": computes_in_bfloat16("cpu"),
+            "cores": os.cpu_count(),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30),
             "threads": torch.get_num_threads(),
             "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },

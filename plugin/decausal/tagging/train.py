@@ -24,22 +24,15 @@ from transformers import (
 from decausal._attach import unmasked_layers
 from decausal._checkpoint import make_record
 from decausal._layers import num_decoder_layers, text_config, transformers_model
-from decausal._tokenizer import load_tokenizer
 from decausal.tagging.arguments import TaggingArguments, TaggingModelConfig, TaggingTrainingArguments, parse_recipe
 from decausal.tagging.as_published import AsPublishedTrainer
+from decausal.tagging.base import base_tokenizer, longest_input, read_config
 from decausal.tagging.begin import CheckFirst
 from decausal.tagging.copies import describe_copies
 from decausal.tagging.early_exit import keep_first_layers
 from decausal.tagging.interrupt import StopOnSignal, ValidationStopped
 from decausal.tagging.metrics import score
-from decausal.tagging.model import (
-    build_model,
-    describe_layers,
-    describe_parameters,
-    longest_input,
-    num_dropped_layers,
-    read_config,
-)
+from decausal.tagging.model import build_model, describe_layers, describe_parameters, num_dropped_layers
 from decausal.tagging.outputs import check_resumed, checkpoint_to_resume, depends_on, holding, writing
 from decausal.tagging.packing import PackingCollator, check_packable
 from decausal.tagging.processes import check_launch, name_rank, say
@@ -118,13 +111,7 @@ def _train(
     labels = corpus.labels
     for warning in corpus.warnings():
         say(f"warning: {warning}")
-    tokenizer = load_tokenizer(
-        str(model_config.model_name_or_path),
-        add_prefix_space=tagging.add_prefix_space,
-        revision=model_config.model_revision,
-        trust_remote_code=model_config.trust_remote_code,
-    )
-    tokenizer.padding_side = "right"
+    tokenizer = base_tokenizer(tagging, model_config)
     tagging = fit_windows(tagging, longest_input(config, tokenizer))
     recipe = depends_on(tagging, model_config, training, layers, corpus.sentences["train"])
     if checkpoint is not None:

@@ -4,8 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench_tables import peers
+from decausal.tagging.bench import Bench
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -30,14 +32,26 @@ def asked(monkeypatch) -> list[list[str]]:
 def test_peers_get_the_sentences_that_are_timed(results_of, asked):
     found = results_of("peers")
     jobs = [command for command in asked if command[1] != "-c"]
-    assert [command[:3] for command in jobs[:4]] == [
-        [f".peers/{name}/bin/python", f"scripts/peers/run_{name}.py", what]
-        for name, what in (("paper", "train"), ("billm", "train"), ("billm", "tag"), ("billm", "tag_tuned"))
+    work = (("billm", "leak"), ("paper", "train"), ("billm", "train"), ("billm", "tag"), ("billm", "tag_tuned"))
+    assert [command[:3] for command in jobs[:5]] == [
+        [f".peers/{name}/bin/python", f"scripts/peers/run_{name}.py", what] for name, what in work
     ]
     job = jobs[0][3]
     assert (len(job["tokens"]), job["layers"], job["batch_size"]) == (32, [0, 1, 2, 3], 16)
     assert {tag for tags in job["tags"] for tag in tags} <= set(job["labels"])
     assert found["results"]["train: BiLLM"]["figure"]["all"] == [7.5, 7.5, 7.5]
+
+
+def test_a_leak_is_what_padding_changes(recipe):
+    bench = Bench([recipe, "--bf16", "false"])
+    batches = bench.draw_batches("random", 2)
+    assert len({bench.lengths[window] for window in batches[0]}) > 1
+    assert peers.leak(bench, batches) < 1e-5
+    bench.model.register_forward_pre_hook(
+        lambda _, args, given: (args, given | {"attention_mask": torch.ones_like(given["attention_mask"])}),
+        with_kwargs=True,
+    )
+    assert peers.leak(bench, batches) > 1e-4
 
 
 def test_the_versions_of_each_peer_are_those_that_its_own_python_says(results_of, asked):

@@ -1,4 +1,7 @@
+from functools import wraps
+
 import pytest
+from transformers import LlamaModel
 
 from bench_tables import scale
 from decausal.tagging.bench import Bench
@@ -37,3 +40,21 @@ def test_what_grows_is_drawn_in_a_line_for_each_pattern(results_of, monkeypatch)
     assert found["curves"]["layers"]["untouched"][0] == [1, "16 rows of 64, untouched"]
     drawn = {name for lines in found["curves"].values() for points in lines.values() for _, name in points}
     assert drawn == set(found["results"])
+
+
+def test_a_model_that_runs_all_its_layers_anyway_is_refused(results_of, monkeypatch):
+    forward = LlamaModel.forward
+
+    @wraps(forward)
+    def whole(self, *args, **given):
+        self.config.num_hidden_layers = len(self.layers)
+        return forward(self, *args, **given)
+
+    monkeypatch.setattr(LlamaModel, "forward", whole)
+    with pytest.raises(ValueError, match="does not leave layers out where its configuration has fewer"):
+        results_of("scale")
+
+
+def test_a_model_without_a_quarter_is_refused(results_of):
+    with pytest.raises(ValueError, match="3 layers: the table scale measures a quarter of them"):
+        results_of("scale", "--num_hidden_layers", "3")

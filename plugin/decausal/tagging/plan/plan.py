@@ -10,7 +10,6 @@ from pathlib import Path
 from accelerate.utils.modeling import convert_file_size_to_int
 from transformers.hf_argparser import string_to_bool
 
-from decausal._tokenizer import load_tokenizer
 from decausal.tagging.align import read_column
 from decausal.tagging.arguments import (
     TaggingArguments,
@@ -19,7 +18,8 @@ from decausal.tagging.arguments import (
     parse_recipe,
     read_recipe,
 )
-from decausal.tagging.model import longest_input, read_config, sketch_model
+from decausal.tagging.base import base_tokenizer, longest_input, read_config
+from decausal.tagging.model import sketch_model
 from decausal.tagging.packing import PackingCollator
 from decausal.tagging.plan.step import FakeStep, StepMemory
 from decausal.tagging.plan.strategy import Strategy, Weights, device_memory
@@ -131,12 +131,7 @@ def make_plan(
     tagging = replace(tagging, validation_file=None, test_file=None)
     config = read_config(model_config)
     corpus = Corpus.read(tagging)
-    tokenizer = load_tokenizer(
-        str(model_config.model_name_or_path),
-        add_prefix_space=tagging.add_prefix_space,
-        revision=model_config.model_revision,
-        trust_remote_code=model_config.trust_remote_code,
-    )
+    tokenizer = base_tokenizer(tagging, model_config)
     tagging = fit_windows(tagging, longest_input(config, tokenizer))
     split = Split.of(corpus.sentences["train"], tokenizer, corpus.labels, tagging, training=True)
     epoch = _count_epoch(read_column(split.windows, "length").tolist(), tagging, training, strategy.processes)
