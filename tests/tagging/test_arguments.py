@@ -16,6 +16,19 @@ def test_a_recipe_and_the_command_line_fill_the_same_fields(recipe):
     )
 
 
+@pytest.mark.parametrize(
+    ("fields", "strategy"),
+    [
+        ({}, "group_by_length"),
+        ({"packing": True}, "random"),
+        ({"packing": True, "train_sampling_strategy": "group_by_length"}, "group_by_length"),
+        ({"train_sampling_strategy": "random"}, "random"),
+    ],
+)
+def test_windows_are_drawn_by_length_where_they_are_padded(recipe, fields, strategy):
+    assert parse_recipe([recipe(**fields)])[2].train_sampling_strategy == strategy
+
+
 def test_the_best_is_the_most_f1_or_the_least_loss(recipe):
     assert parse_recipe([recipe()])[2].greater_is_better is True
     assert parse_recipe([recipe(metric_for_best_model="loss")])[2].greater_is_better is False

@@ -200,6 +200,7 @@ def test_a_packed_run_has_the_losses_and_scores_of_the_padded_one(
     for packing in (True, False):
         directory = tmp_path / f"packing-{packing}"
         fields = {"output_dir": str(directory), "packing": packing, "packing_length": 32, "num_train_epochs": 3}
+        fields["train_sampling_strategy"] = "group_by_length"
         assert main([recipe(**settings | fields | extra)]) == 0
         results.append(json.loads((directory / "results.json").read_text(encoding="utf-8")))
     packed, padded = ([entry["loss"] for entry in found["log"] if "loss" in entry] for found in results)

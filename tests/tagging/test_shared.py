@@ -106,6 +106,7 @@ def test_packed_rows_train_as_padded_ones_do(recipe, base_model, tmp_path):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"classifier_dropout": 0.0}))
     fields = {"model_name_or_path": str(model), "lora_dropout": 0.0, "max_steps": 4, "logging_steps": 1}
+    fields["train_sampling_strategy"] = "sequential"
     losses = []
     for packing in (False, True):
         output = tmp_path / f"packing {packing}"

@@ -149,7 +149,11 @@ class TaggingTrainingArguments(TrainingArguments):
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep, besides the best."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best validation F1."})
     metric_for_best_model: str | None = field(default="f1", metadata={"help": "What is best."})
-    train_sampling_strategy: str = field(default="group_by_length", metadata={"help": "Sampler for training."})
+    train_sampling_strategy: str = field(
+        default=None,
+        metadata={"help": "How batches are drawn; by default group_by_length, and with packing, which wants no windows "
+                  "of like length, random."},
+    )  # fmt: skip
     bf16: bool | None = field(  # type: ignore[assignment]
         default=None,
         metadata={"help": "Compute in bfloat16; by default as the launch file says, or where the processor can."},
@@ -219,6 +223,8 @@ def parse_recipe(arguments: Sequence[str]) -> tuple[TaggingArguments, TaggingMod
     """
     types = (TaggingArguments, TaggingModelConfig, TaggingTrainingArguments)
     tagging, model, training = parse_fields(arguments, types, "-m decausal.tagging.train")
+    if training.train_sampling_strategy is None:
+        training.train_sampling_strategy = "random" if tagging.packing else "group_by_length"
     return tagging, model, training
 
 

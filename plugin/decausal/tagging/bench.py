@@ -199,7 +199,8 @@ def measure_share(bench: Bench, layout: Layout) -> float:
 def compare_layouts(bench: Bench, steps: int) -> Table:
     """Real sub-words trained on in a second, by the layout of batches; packed rows once more with every layer causal.
 
-    Packed rows are left out where they would be refused in training.
+    A run pads grouped batches, or packs random ones, unless its recipe names another `train_sampling_strategy`. Packed
+    rows are left out where they would be refused in training.
     """
     layouts = {
         "padded": Layout("random", is_packed=False),
@@ -207,7 +208,6 @@ def compare_layouts(bench: Bench, steps: int) -> Table:
     }
     if bench.why_not_packed is None:
         layouts["packed"] = Layout("random", is_packed=True)
-        layouts["packed, grouped by length"] = Layout("group_by_length", is_packed=True)
         layouts["packed, causal"] = Layout("random", is_packed=True, is_causal=True)
 
     def measure(members: list[list[int]], batches: list[Batch], is_causal: bool) -> float:
