@@ -149,7 +149,7 @@ class TaggingTrainingArguments(TrainingArguments):
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep, besides the best."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best validation F1."})
     metric_for_best_model: str | None = field(default="f1", metadata={"help": "What is best."})
-    train_sampling_strategy: str = field(
+    train_sampling_strategy: str = field(  # type: ignore[assignment]
         default=None,
         metadata={"help": "How batches are drawn; by default group_by_length, and with packing, which wants no windows "
                   "of like length, random."},
