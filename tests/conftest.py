@@ -18,11 +18,6 @@ os.environ["HF_DATASETS_CACHE"] = _CACHE.name  # nothing that was read before
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with the tests that have a time limit of their own: at the end, one process would wait for the other."""
-    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
-
-
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
