@@ -61,6 +61,44 @@ def test_flash_kernels_refuse_several_packed_rows_which_they_would_mix(flash):
         model(IDS, position_ids=PACKED.repeat(2, 1))
 
 
+def test_flash_kernels_refuse_several_rows_that_share_their_packed_positions(flash):
+    model, _ = flash
+    decausal.unmask(model, "0011")
+    with pytest.raises(decausal.UnsupportedModelError, match="one row only, and this one has 2"):
+        model(IDS, position_ids=PACKED)
+
+
+def borders(*ends):
+    ends = torch.tensor(ends, dtype=torch.int32)
+    return {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "max_length_q": 3, "max_length_k": 3}
+
+
+@pytest.mark.parametrize("ends", [(0, 3, 6, 9, 12), (0, 2, 3, 6, 9, 12)])
+def test_flash_kernels_take_several_packed_rows_with_the_borders_of_their_documents(flash, ends):
+    model, received = flash
+    decausal.unmask(model, "0011")
+    model(IDS, position_ids=PACKED, **borders(*ends))
+    assert [call["is_causal"] for call in received] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("ends", [(0, 6, 12), (0, 3, 6, 12), (0, 3, 9, 12)])
+def test_flash_kernels_refuse_borders_that_miss_a_document(flash, ends):
+    model, _ = flash
+    decausal.unmask(model, "0011")
+    with pytest.raises(decausal.UnsupportedModelError, match="has no border"):
+        model(IDS, position_ids=PACKED, **borders(*ends))
+    with pytest.raises(decausal.UnsupportedModelError, match="has no border"):
+        model(IDS, position_ids=PACKED, **borders(0, 3, 6, 9, 12) | {"cu_seq_lens_q": torch.tensor(ends)})
+
+
+@pytest.mark.parametrize("missing", ["cu_seq_lens_k", "max_length_q"])
+def test_flash_kernels_do_not_go_by_borders_of_which_transformers_misses_a_part(flash, missing):
+    model, _ = flash
+    decausal.unmask(model, "0011")
+    with pytest.raises(decausal.UnsupportedModelError, match="one row only, and this one has 2"):
+        model(IDS, position_ids=PACKED, **borders(0, 3, 6, 9, 12) | {missing: None})
+
+
 def test_flash_kernels_refuse_packed_documents_that_begin_at_different_positions(flash):
     model, _ = flash
     decausal.unmask(model, "0011")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import MethodType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -150,8 +150,11 @@ class OpenLayer:
             return None
         kernel = attention_kernel(self.config)
         if kernel == "flash":
-            if kwargs.get("cu_seq_lens_q") is None:
-                self._check_flash_documents(documents, position_ids)
+            rows = self.names.get(self.names.parameters[0], args, kwargs).shape[0]
+            if any(kwargs.get(name) is None for name in _BORDERS):  # transformers then goes by positions
+                self._check_flash_documents(documents, position_ids, rows)
+            elif not torch.compiler.is_compiling():
+                self._check_flash_borders(documents.expand(rows, -1), kwargs["cu_seq_lens_q"], kwargs["cu_seq_lens_k"])
             return None
         if kernel == "flex":
             raise UnsupportedModelError(f"{self.name}: flex_attention got packed rows without a block mask.")
@@ -161,17 +164,25 @@ class OpenLayer:
         dtype = self.names.get(self.names.parameters[0], args, kwargs).dtype
         return torch.zeros((), dtype=dtype, device=same.device).masked_fill(~same, torch.finfo(dtype).min)
 
-    def _check_flash_documents(self, documents: Tensor, position_ids: Tensor) -> None:
-        if documents.shape[0] > 1:
+    def _check_flash_documents(self, documents: Tensor, position_ids: Tensor, rows: int) -> None:
+        if rows > 1:
             raise UnsupportedModelError(
                 f"{self.name}: flash attention keeps packed documents apart in a batch of one row only, and this "
-                f"one has {documents.shape[0]}; pack everything into one row, or pass cu_seq_lens_q and cu_seq_lens_k."
+                f"one has {rows}; pack everything into one row, or pass {', '.join(_BORDERS)}."
             )
         # transformers begins a document for the kernel wherever a position is the smallest one.
         if not torch.equal((position_ids == position_ids.min()).cumsum(-1) - 1, documents):
             raise UnsupportedModelError(
                 f"{self.name}: flash attention keeps packed documents apart where each begins at the same position, "
-                f"and these do not; let all begin at 0, or pass cu_seq_lens_q and cu_seq_lens_k."
+                f"and these do not; let all begin at 0, or pass {', '.join(_BORDERS)}."
+            )
+
+    def _check_flash_borders(self, documents: Tensor, *borders: Tensor) -> None:
+        starts = documents.diff(dim=-1, prepend=documents[:, :1] - 1).flatten().nonzero()
+        if not all(torch.isin(starts, border).all() for border in borders):
+            raise UnsupportedModelError(
+                f"{self.name}: position_ids start a document where cu_seq_lens_q or cu_seq_lens_k has no border, so "
+                f"that packed documents would see each other; pass the borders of these documents, or none."
             )
 
     def _positions_of_forward(self, mask: AttentionMask) -> Tensor | None:
@@ -340,6 +351,8 @@ def unregister(module: nn.Module, hook: object) -> None:
                 flag.pop(key, None)
 
 
+# Where packed documents begin in the rows of a batch laid end to end, as flash kernels take it from transformers.
+_BORDERS: Final = "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"
 _WAY_OUT = (
     "Generate or decode inside `with handle.paused():`, which gives the causal model back, or run the whole text in "
     "one forward with use_cache=False."
