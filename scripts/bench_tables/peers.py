@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import decausal
-from bench_tables.tagging import BATCH_SIZES, saved, tag_in_batches
+from bench_tables.tagging import BATCH_SIZES, profile_tagging, saved, tag_in_batches
 from decausal.tagging.bench import Bench
 from decausal.tagging.comparison import Candidate, Table
 from decausal.tagging.predict import Tagger
@@ -80,7 +80,12 @@ def peers(bench: Bench, steps: int) -> Table:
     }
     baselines = {name: f"{name.partition(':')[0]}: decausal" for name in candidates}
     leaks = {"BiLLM": ask_peer("billm", "leak", job), "decausal": leak(whole, drawn)}
-    facts = {"lora": job["lora"], "versions of peers": versions, "largest change of a probability by padding": leaks}
+    facts = {
+        "lora": job["lora"],
+        "versions of peers": versions,
+        "largest change of a probability by padding": leaks,
+        "profiles": {"tag, tuned: decausal": profile_tagging(tuned, job["tokens"], tuned.batch_size)},
+    }
     return Table("real sub-words (train) or sentences (tag) a second", candidates, baselines, facts)
 
 

@@ -1,6 +1,7 @@
 """The table `scale`: how steps grow with the length of rows, their number, and the number of layers."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -45,7 +46,7 @@ def scale(bench: Bench, steps: int) -> Table:
 
     Rows are training windows end to end, cut to length: one document each, or documents of equal length. All but those
     of more layers are measured on a quarter of the layers. A row of the longest has as many sub-words as all rows of
-    another length.
+    another length. Those longest rows are profiled too.
     """
     config = bench.base.config
     depth = config.num_hidden_layers
@@ -59,16 +60,26 @@ def scale(bench: Bench, steps: int) -> Table:
         positions = torch.arange(length).expand(count, length) % (document or length)
         return {"input_ids": ids, "position_ids": positions, "labels": torch.zeros_like(ids)}
 
+    @contextmanager
+    def cut(pattern: str, num_layers: int) -> Iterator[None]:
+        with decausal.unmask(bench.model, pattern) if pattern != "untouched" else nullcontext():
+            config.num_hidden_layers = num_layers
+            try:
+                yield
+            finally:
+                config.num_hidden_layers = depth
+
     def candidate(pattern: str, batch: Batch, num_layers: int) -> Candidate:
         def run() -> float:
-            with decausal.unmask(bench.model, pattern) if pattern != "untouched" else nullcontext():
-                config.num_hidden_layers = num_layers
-                try:
-                    return steps * batch["labels"].numel() / bench.time_steps([batch] * steps)
-                finally:
-                    config.num_hidden_layers = depth
+            with cut(pattern, num_layers):
+                return steps * batch["labels"].numel() / bench.time_steps([batch] * steps)
 
         return run
+
+    def profile(pattern: str, batch: Batch, num_layers: int) -> dict[str, float]:
+        with cut(pattern, num_layers):
+            bench.time_steps([batch])  # what torch prepares for new shapes is no part of a profile
+            return bench.profile([batch])
 
     most = LENGTHS[-1]
     points = {
@@ -93,5 +104,10 @@ def scale(bench: Bench, steps: int) -> Table:
         panel: {pattern: [(x, f"{name}, {pattern}") for x, name in along.items()] for pattern in PATTERNS}
         for panel, along in panels.items()
     }
+    profiles = {
+        f"{name}, {pattern}": profile(pattern, *points[name])
+        for name in (f"rows of {most}", f"rows of {most}, documents of 64")
+        for pattern in PATTERNS
+    }
     baselines = {name: f"{name.rpartition(',')[0]}, untouched" for name in candidates}
-    return Table("sub-words a second", candidates, baselines, {"curves": curves})
+    return Table("sub-words a second", candidates, baselines, {"curves": curves, "profiles": profiles})

@@ -12,7 +12,7 @@ from peft import PeftModel
 from transformers import pipeline
 
 import decausal
-from decausal.tagging.bench import Bench
+from decausal.tagging.bench import Bench, profile_operations
 from decausal.tagging.comparison import Table
 from decausal.tagging.predict import Tagger
 
@@ -51,7 +51,10 @@ def predict(bench: Bench, steps: int) -> Table:
     sizes = {name: max(speeds, key=speeds.__getitem__) for name, speeds in tried.items()}
     fastest = max(pipelines, key=lambda name: max(tried[name].values()))
     candidates = {name: partial(way, sizes[name]) for name, way in ways.items()}
-    facts = {"batch sizes": sizes, "sentences": len(sentences), "words": sum(map(len, sentences))}
+    profiles = {name: profile_tagging(tagger, sentences, sizes[name]) for name, tagger in taggers.items()}
+    facts = {
+        "batch sizes": sizes, "sentences": len(sentences), "words": sum(map(len, sentences)), "profiles": profiles,
+    }  # fmt: skip
     return Table("sentences a second", candidates, dict.fromkeys(ways, fastest), facts)
 
 
@@ -69,6 +72,12 @@ def tag_in_batches(tagger: Tagger, sentences: Sequence[Sequence[str]], batch_siz
     """Sentences that a tagger tags in a second, in batches of that size."""
     tagger.batch_size = batch_size
     return per_second(len(sentences), lambda: tagger.tag(sentences))
+
+
+def profile_tagging(tagger: Tagger, sentences: Sequence[Sequence[str]], batch_size: int) -> dict[str, float]:
+    """The shares of torch's operations in a tagger's time, in batches of that size, once they are warm."""
+    tag_in_batches(tagger, sentences, batch_size)
+    return profile_operations(lambda: tagger.tag(sentences), next(tagger.model.parameters()).device)
 
 
 def per_second(count: int, run: Callable[[], object]) -> float:

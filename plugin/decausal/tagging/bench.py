@@ -1,7 +1,7 @@
 """What a recipe's steps cost on this machine, and how much packed rows save."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -145,17 +145,8 @@ class Bench:
         return self.count_tokens(members) / self.time_steps(batches)
 
     def profile(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """The share of a step's time that each kind of torch's operations takes by itself, 0-1, the largest first."""
-        on_gpu = self.training.device.type == "cuda"
-        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-        with profile(activities=activities) as profiler:
-            self.time_steps(batches)
-        times = {
-            event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total
-            for event in profiler.key_averages()
-        }
-        total = sum(times.values())
-        return {name: own / total for name, own in sorted(times.items(), key=lambda item: -item[1]) if own}
+        """`profile_operations` of one optimizer step on each batch."""
+        return profile_operations(lambda: self.time_steps(batches), self.training.device)
 
     def _why_not_packed(self) -> str | None:
         try:
@@ -178,6 +169,19 @@ class Bench:
             "seed": self.training.seed,
             **environment(),
         }
+
+
+def profile_operations(run: Callable[[], object], device: torch.device) -> dict[str, float]:
+    """The share of a call's time that each kind of torch's operations takes by itself, 0-1, the largest first."""
+    on_gpu = device.type == "cuda"
+    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as profiler:
+        run()
+    times = {
+        event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        for event in profiler.key_averages()
+    }
+    total = sum(times.values())
+    return {name: own / total for name, own in sorted(times.items(), key=lambda item: -item[1]) if own}
 
 
 def measure_share(bench: Bench, layout: Layout) -> float:

@@ -20,9 +20,10 @@ def test_scale_changes_one_thing_at_a_time_and_leaves_the_depth_as_it_was(result
 
     monkeypatch.setattr(Bench, "time_steps", watched)
     results_of("scale", "--repetitions", "1")
+    longest = [(1, (1, 128))] * 8  # for profiles: warm and profiled, documents or not, untouched or not
     shapes = [(1, (2, 64)), (1, (1, 128))] * 2 + [(1, (1, 64)), (1, (4, 64)), (1, (16, 64))]
     shapes += [(layers, (16, 64)) for layers in (2, 3, 4)]
-    assert depths == [shape for shape in shapes for _ in ("untouched", "1111")] * 2
+    assert depths == longest + [shape for shape in shapes for _ in ("untouched", "1111")] * 2
 
 
 def test_what_grows_is_drawn_in_a_line_for_each_pattern(results_of, monkeypatch):
@@ -38,6 +39,11 @@ def test_what_grows_is_drawn_in_a_line_for_each_pattern(results_of, monkeypatch)
         "layers": {(1, 2, 3, 4)},
     }
     assert found["curves"]["layers"]["untouched"][0] == [1, "16 rows of 64, untouched"]
+    assert list(found["profiles"]) == [
+        f"rows of 128{documents}, {pattern}"
+        for documents in ("", ", documents of 64")
+        for pattern in ("untouched", "1111")
+    ]
     drawn = {name for lines in found["curves"].values() for points in lines.values() for _, name in points}
     assert drawn == set(found["results"])
 
