@@ -3,13 +3,15 @@
 What is compared is what an attention kernel can change: the logits of real tokens, and the gradients of all weights.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedModel
 
 import decausal
+from decausal.tagging.packing import PackingCollator
 from random_model import SHAPES
 
 PATTERNS = ("0000", "0011", "1111")
@@ -74,7 +76,19 @@ def batch(name: str, device: str, vocab_size: int = 512) -> dict[str, Tensor]:
     return {key: value.to(device) for key, value in inputs.items()}
 
 
-def run(model: PreTrainedModel, pattern: str, inputs: dict[str, Tensor]) -> Pass:
+def packed_for_training(device: str) -> dict[str, Tensor | int]:
+    """The documents of the batch "packed" as `PackingCollator` lays them for flash kernels, with their borders."""
+    packed = batch("packed", "cpu")
+    starts = (packed["position_ids"][0] == 0).nonzero().flatten().tolist()[1:]
+    windows = [
+        {"input_ids": ids.tolist(), "labels": ids.tolist()} for ids in packed["input_ids"][0].tensor_split(starts)
+    ]
+    inputs = PackingCollator(pad_token_id=0, is_flash=True)(windows)
+    del inputs["labels"]
+    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
+
+
+def run(model: PreTrainedModel, pattern: str, inputs: Mapping[str, Any]) -> Pass:
     """Forward and backward under a pattern; the model is then as before."""
     with decausal.unmask(model, pattern):
         real = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])).bool()

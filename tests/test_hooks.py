@@ -122,17 +122,39 @@ def test_packed_documents_stay_apart_where_the_host_drops_the_mask(llama, attn_i
     torch.testing.assert_close(model(IDS[:1], position_ids=PACKED).logits, expected, atol=1e-5, rtol=1e-5)
 
 
+def masks_of_layers(model, **inputs):
+    found = []
+    hooks = [
+        layer.self_attn.register_forward_pre_hook(
+            lambda module, args, kwargs: found.append(kwargs["attention_mask"]), with_kwargs=True
+        )
+        for layer in model.model.layers
+    ]
+    model(IDS, **inputs)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
 def test_the_layers_of_one_forward_share_one_opened_mask(llama):
     model = llama()
     decausal.unmask(model, "all")
-    masks = []
-    for layer in model.model.layers:
-        layer.self_attn.register_forward_pre_hook(
-            lambda module, args, kwargs: masks.append(kwargs["attention_mask"]), with_kwargs=True
-        )
-    model(IDS)
+    masks = masks_of_layers(model)
     assert len(masks) == 4
     assert all(mask is masks[0] for mask in masks)
+
+
+@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
+def test_causal_layers_get_what_they_get_in_the_untouched_model(llama, attn_implementation):
+    model = llama(attn_implementation)
+    padding = {"attention_mask": torch.tensor([[0, 1, 1, 1, 1, 1], [1] * 6])}
+    whole, padded = masks_of_layers(model), masks_of_layers(model, **padding)
+    decausal.unmask(model, "0100")
+    for before, found in ((whole, masks_of_layers(model)), (padded, masks_of_layers(model, **padding))):
+        for layer in (0, 2, 3):
+            assert found[layer] is before[layer] is None or torch.equal(found[layer], before[layer])
+        assert found[1] is None or not torch.equal(found[1], before[1])
+    assert [mask is None for mask in whole] == [attn_implementation == "sdpa"] * 4
 
 
 def test_no_opened_mask_outlives_its_forward(llama):

@@ -5,7 +5,17 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import decausal
-from exactness import BFLOAT16_BOUND, CASES, FLOAT32_BOUND, PATTERNS, batch, build, difference, run
+from exactness import (
+    BFLOAT16_BOUND,
+    CASES,
+    FLOAT32_BOUND,
+    PATTERNS,
+    batch,
+    build,
+    difference,
+    packed_for_training,
+    run,
+)
 
 pytestmark = pytest.mark.gpu
 FLASH = pytest.param("flash_attention_2", marks=pytest.mark.gpu(package="flash_attn"))
@@ -51,6 +61,15 @@ def test_kernels_agree_with_eager_attention_but_for_the_rounding_of_bfloat16(exp
 def test_flex_attention_agrees_but_for_the_rounding_of_bfloat16(expected, model, rows):
     found = run(build(model, "flex_attention", torch.bfloat16, "cuda"), "0011", batch(rows, "cuda"))
     assert difference(found, expected(model, rows, "0011")) < BFLOAT16_BOUND
+
+
+@pytest.mark.gpu(package="flash_attn")
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("model", ["llama", "window"])
+def test_flash_kernels_keep_documents_apart_by_the_borders_that_training_passes(model, pattern):
+    found = run(build(model, "flash_attention_2", torch.bfloat16, "cuda"), pattern, packed_for_training("cuda"))
+    eager = run(build(model, "eager", torch.float32, "cuda"), pattern, packed_for_training("cuda"))
+    assert difference(found, eager) < BFLOAT16_BOUND
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
