@@ -6,14 +6,15 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama import modeling_llama
 
 import decausal
+import zoo
 from rows import IDS
 
 PACKED = torch.tensor([[0, 1, 2, 0, 1, 2]])
 
 
 @pytest.fixture
-def flash(llama, monkeypatch):
-    """A Llama on flash_attention_2 whose kernel is a stand-in that keeps its arguments, and those arguments."""
+def kernel(monkeypatch):
+    """What a stand-in for the kernel of flash_attention_2 gets from now on."""
     received = []
 
     def stand_in(module, query, key, value, attention_mask, is_causal=None, **kwargs):
@@ -27,9 +28,15 @@ def flash(llama, monkeypatch):
         return query.transpose(1, 2), None
 
     monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, "flash_attention_2", stand_in)
+    return received
+
+
+@pytest.fixture
+def flash(llama, kernel):
+    """A Llama on that kernel, and what the kernel gets."""
     model = llama()
     model.config._attn_implementation = "flash_attention_2"
-    return model, received
+    return model, kernel
 
 
 def test_flash_kernels_of_unmasked_layers_are_told_to_look_both_ways(flash):
@@ -64,6 +71,16 @@ def test_flash_kernels_refuse_several_packed_rows_which_they_would_mix(flash):
 def test_flash_kernels_refuse_several_rows_that_share_their_packed_positions(flash):
     model, _ = flash
     decausal.unmask(model, "0011")
+    with pytest.raises(decausal.UnsupportedModelError, match="one row only, and this one has 2"):
+        model(IDS, position_ids=PACKED)
+
+
+def test_flash_kernels_take_one_packed_row_of_a_model_with_several_streams_of_hidden_states(kernel):
+    model = zoo.build("gemma3n_text")
+    model.config._attn_implementation = "flash_attention_2"
+    decausal.unmask(model, "1100")
+    model(IDS[:1], position_ids=PACKED)
+    assert [call["is_causal"] for call in kernel] == [False, False, True, True]
     with pytest.raises(decausal.UnsupportedModelError, match="one row only, and this one has 2"):
         model(IDS, position_ids=PACKED)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ._attach import RECORD, unmasked_layers
 from ._errors import UnsupportedModelError
 from ._hooks import open_layers, replaying
-from ._layers import DecoderLayer, DecoderStack, ForwardNames, find_decoder_stack
+from ._layers import DecoderLayer, DecoderStack, ForwardNames, find_decoder_stack, tokens_dim
 from ._pattern import LayerPattern, format_layers
 from ._weights import REPACKS
 
@@ -230,14 +230,13 @@ def _layer_sight(layer: nn.Module, parts: tuple[slice, ...], args: tuple[Any, ..
     names = ForwardNames.of(layer)
     hidden_name = names.parameters[0]
     hidden = names.get(hidden_name, args, kwargs)
-    # Most layers take (batch, query_len, hidden_size); some carry several streams, on either side of the tokens.
-    tokens_dim = next(dim for dim in range(1, hidden.ndim) if hidden.shape[dim] == _LENGTH)
+    dim = tokens_dim(hidden, _LENGTH)
 
     def run(states: Tensor) -> Tensor:
         new_args, new_kwargs = names.put(hidden_name, states, args, kwargs)
         output = layer(*new_args, **new_kwargs)
         tensor: Tensor = output[0] if isinstance(output, tuple | list) else output
-        return tensor.float().movedim((tokens_dim - 1, tokens_dim), (0, 1)).flatten(2)
+        return tensor.float().movedim((dim - 1, dim), (0, 1)).flatten(2)
 
     before = run(hidden.clone())
     scale = before.abs().amax(-1, keepdim=True)
@@ -245,7 +244,7 @@ def _layer_sight(layer: nn.Module, parts: tuple[slice, ...], args: tuple[Any, ..
     columns = []
     for part in parts:
         changed = hidden.clone()
-        tokens = changed.narrow(tokens_dim, part.start, part.stop - part.start)
+        tokens = changed.narrow(dim, part.start, part.stop - part.start)
         tokens.copy_(torch.randn(tokens.shape, generator=generator) * hidden.float().std().cpu())
         moved = (run(changed) - before).abs() > _CHANGED_BY * scale
         columns.append(moved.float().mean(-1) > _CHANGED_SHARE)

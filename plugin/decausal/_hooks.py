@@ -16,7 +16,7 @@ from torch.nn.attention.flex_attention import BlockMask
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ._errors import UnsupportedModelError
-from ._layers import DecoderLayer, ForwardNames, Kernel, attention_kernel, peft_passes_hooks_by, writes_text
+from ._layers import DecoderLayer, ForwardNames, Kernel, attention_kernel, peft_passes_hooks_by, tokens_dim, writes_text
 from ._masks import AttentionMask, Scope, Window, document_mask, open_block_mask, open_mask, packed_documents
 from ._pattern import format_layers
 from ._state import SharedState
@@ -150,7 +150,8 @@ class OpenLayer:
             return None
         kernel = attention_kernel(self.config)
         if kernel == "flash":
-            rows = self.names.get(self.names.parameters[0], args, kwargs).shape[0]
+            hidden = self.names.get(self.names.parameters[0], args, kwargs)
+            rows = hidden.shape[tokens_dim(hidden, documents.shape[-1]) - 1]
             if any(kwargs.get(name) is None for name in _BORDERS):  # transformers then goes by positions
                 self._check_flash_documents(documents, position_ids, rows)
             elif not torch.compiler.is_compiling():

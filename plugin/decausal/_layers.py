@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, Literal, TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -224,6 +224,14 @@ def num_decoder_layers(config: PreTrainedConfig) -> int | None:
     # The decoder half of BART's descendants keeps its own number; there num_hidden_layers is the encoder's.
     depth: int | None = getattr(config, "decoder_layers", None) or getattr(config, "num_hidden_layers", None)
     return depth
+
+
+def tokens_dim(hidden: Tensor, query_len: int) -> int:
+    """Which dimension of a layer's hidden states counts tokens; the one before it counts rows.
+
+    Most layers take (batch, query_len, hidden_size); some carry several streams, on either side of the tokens.
+    """
+    return next((dim for dim in range(1, hidden.ndim) if hidden.shape[dim] == query_len), 1)
 
 
 def _are_decoder_layers(modules: nn.ModuleList) -> bool:
