@@ -2,10 +2,10 @@
 
     python scripts/measure_data.py RESULTS.json --model_name_or_path MODEL --sentences 100000 1000000 10000000
 
-Each file is made of random words in an own directory, read and cut into windows as a training run does, the order of an
-epoch drawn and a hundred batches collated in it, all in a new process; and once more, with what the first one has kept.
-Memory is what the process and those it starts hold at most, less what it held before each part of the work. Files that
-are mapped into memory do not count (Pss_Anon of Linux).
+Each file is made of random words in an own directory, read, cut into windows and counted as a training run does, the
+order of an epoch drawn and a hundred batches collated in it, all in a new process; and once more, with what the first
+one has kept. Memory is what the process and those it starts hold at most, less what it held before each part of the
+work. Files that are mapped into memory do not count (Pss_Anon of Linux).
 
 Ten million sentences of eight words take 10 GB of disk while they are measured.
 """
@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ import psutil
 from transformers import DataCollatorForTokenClassification
 
 from decausal._tokenizer import load_tokenizer
-from decausal.tagging.align import read_column
+from decausal.tagging.align import AlignReport, read_column
 from decausal.tagging.arguments import TaggingArguments
 from decausal.tagging.results import environment
 from decausal.tagging.sampler import EpochSampler
@@ -96,16 +97,19 @@ def measure(path: Path, model: str) -> dict[str, Any]:
         labels = corpus.labels
     with watching(process) as tokenizing:
         windows = Split.of(corpus.sentences["train"], tokenizer, labels, tagging, training=True).windows
+    with watching(process) as counting:
+        report = AlignReport.of(windows)
     with watching(process) as batches:
-        lengths = read_column(windows, "length").tolist()
+        lengths = read_column(windows, "length")
         sampler = EpochSampler(
             lengths, step_size=BATCH, multiple=1, strategy="group_by_length", seed=120, epoch=lambda: 0
         )
-        order, collate = list(sampler), DataCollatorForTokenClassification(tokenizer)
+        drawn, collate = islice(sampler, BATCH * BATCHES), DataCollatorForTokenClassification(tokenizer)
         columns = windows.select_columns(["input_ids", "attention_mask", "labels"])
-        for start in range(0, min(len(order), BATCH * BATCHES), BATCH):
-            collate([columns[window] for window in order[start : start + BATCH]])
-    return {"windows": len(windows), "reading": reading, "tokenizing": tokenizing, "batches": batches}
+        while batch := [columns[window] for window in islice(drawn, BATCH)]:
+            collate(batch)
+    parts = {"reading": reading, "tokenizing": tokenizing, "counting": counting, "batches": batches}
+    return {"windows": report.windows, **parts}
 
 
 def main() -> None:

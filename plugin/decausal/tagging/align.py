@@ -62,15 +62,13 @@ class AlignReport:
     @classmethod
     def of(cls, features: Features | Any) -> "AlignReport":
         """The counts of what `align` returned, or of a `datasets.Dataset` made with it."""
-        sentences, first_windows, counts = np.unique(
-            read_column(features, "sentence_idx"), return_index=True, return_counts=True
-        )
+        is_first = np.diff(read_column(features, "sentence_idx"), prepend=-1) != 0  # windows come sentence by sentence
         return cls(
-            sentences=len(sentences),
-            words=int(read_column(features, "num_words")[first_windows].sum()),
-            windows=int(counts.sum()),
-            sentences_in_several_windows=int((counts > 1).sum()),
-            zero_token_words=int(read_column(features, "num_zero_token_words")[first_windows].sum()),
+            sentences=int(is_first.sum()),
+            words=int(read_column(features, "num_words")[is_first].sum()),
+            windows=len(is_first),
+            sentences_in_several_windows=int((is_first[:-1] & ~is_first[1:]).sum()),
+            zero_token_words=int(read_column(features, "num_zero_token_words")[is_first].sum()),
         )
 
 

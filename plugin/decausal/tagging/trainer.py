@@ -74,7 +74,7 @@ class TaggingTrainer(TokenMeanTrainer, ExactTrainer):
     ) -> None:
         super().__init__(
             args=args,
-            lengths=read_column(train_dataset, "length").tolist(),
+            lengths=read_column(train_dataset, "length"),
             train_dataset=add_blank(train_dataset) if args.world_size > 1 else train_dataset,
             eval_dataset=validation.windows if validation else None,
             compute_metrics=self._score_validation if validation else None,
