@@ -8,8 +8,9 @@ python=${PYTHON:-python3}
 [ -e .venv/bin/activate ] || "$python" -m venv .venv
 # shellcheck disable=SC1091
 source .venv/bin/activate
-python -c 'import torch' 2>/dev/null || python -m pip install --quiet torch==2.13.0
-python -m pip install --quiet -e ".[dev]"
+install() { python -m pip install --quiet --no-compile "$@"; } # what is never imported need not be compiled
+python -c 'import torch' 2>/dev/null || install torch==2.13.0
+install -e ".[dev]"
 
 echo "== format and lint"
 ruff format --check .
@@ -19,7 +20,7 @@ mypy
 echo "== wheel"
 rm -rf dist
 python -m build --wheel --no-isolation >/dev/null
-python -m pip install --quiet --no-deps --force-reinstall dist/decausal-*.whl
+install --no-deps --force-reinstall dist/decausal-*.whl
 echo "== tests against the wheel"
 export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 python -m pytest -n 2 --dist worksteal "$@"

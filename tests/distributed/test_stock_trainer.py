@@ -23,6 +23,6 @@ def first_gradient(launch, write_recipe, tmp_path):
     return train
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.long
 def test_the_stock_trainers_gradients_grow_with_the_number_of_processes(first_gradient):
     assert first_gradient("DDP", 4) / first_gradient("one process", 8) == pytest.approx(2, rel=0.1)

@@ -52,7 +52,9 @@ def train_whole(launch, write_recipe, once):
     return train
 
 
-@pytest.mark.parametrize("strategy", ["DDP", pytest.param("ZeRO-2", marks=pytest.mark.long), "ZeRO-3", "FSDP2"])
+@pytest.mark.parametrize(
+    "strategy", [*(pytest.param(name, marks=pytest.mark.long) for name in ("DDP", "ZeRO-2")), "ZeRO-3", "FSDP2"]
+)
 def test_scores_and_saved_weights_are_those_of_one_process(train_whole, strategy):
     expected, found = train_whole("one process"), train_whole(strategy)
     for method in METHODS:

