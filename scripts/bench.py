@@ -10,6 +10,7 @@ beside it; `python scripts/bench_plot.py RESULTS.json` draws it again, from what
     hook           seconds of a training step, untouched and unmasked: padded and unpadded, sdpa and eager
     memory         the same for the memory that a step takes at its peak
     pack           real sub-words trained on in a second, in padded batches and in packed rows
+    rounding       the same, lengths rounded up and not, so that batches have few shapes or many
     train          the same in float32, in bfloat16 and with the base model in 4 bits
     predict        sentences tagged in a second, by the pipeline of transformers and by `Tagger`
     compile        tagging as it is, and by torch.compile
@@ -34,6 +35,7 @@ from bench_tables.compiling import compile_tagging, compile_training
 from bench_tables.gpu import gpu
 from bench_tables.peers import peers
 from bench_tables.precision import train
+from bench_tables.rounding import rounding
 from bench_tables.scale import scale
 from bench_tables.tagging import predict
 from bench_tables.unmasking import hook, memory
@@ -45,6 +47,7 @@ TABLES: dict[str, tuple[Callable[..., Table], list[str]]] = {
     "hook": (hook, ["--unmask", "none"]),
     "memory": (memory, ["--unmask", "none"]),
     "pack": (compare_layouts, []),
+    "rounding": (rounding, []),
     "train": (train, []),
     "predict": (predict, []),
     "compile": (compile_tagging, []),
