@@ -8,9 +8,9 @@ python=${PYTHON:-python3}
 [ -e .venv/bin/activate ] || "$python" -m venv .venv
 # shellcheck disable=SC1091
 source .venv/bin/activate
-install() { python -m pip install --quiet --no-compile "$@"; } # what is never imported need not be compiled
-python -c 'import torch' 2>/dev/null || install torch==2.13.0
-install -e ".[dev]"
+pip_install() { python -m pip install --quiet --no-compile "$@"; } # what is never imported need not be compiled
+python -c 'import torch' 2>/dev/null || pip_install torch==2.13.0
+pip_install -e ".[dev]"
 
 echo "== format and lint"
 ruff format --check .
@@ -20,7 +20,7 @@ mypy
 echo "== wheel"
 rm -rf dist
 python -m build --wheel --no-isolation >/dev/null
-install --no-deps --force-reinstall dist/decausal-*.whl
+pip_install --no-deps --force-reinstall dist/decausal-*.whl
 echo "== tests against the wheel"
 export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 python -m pytest -n 2 --dist worksteal "$@"

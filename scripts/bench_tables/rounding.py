@@ -16,7 +16,8 @@ LAYOUTS = {
 def rounding(bench: Bench, steps: int) -> Table:
     """Real sub-words trained on in a second, lengths rounded as the recipe says and not at all.
 
-    What kernels prepare for a shape that is new to the process is in `first pass` only.
+    `first pass` is the figure where shapes are new to the process, and for the first candidate all else too. A second
+    model is held in memory.
 
     Raises:
         ValueError: the recipe does not round, or its rows cannot be packed.

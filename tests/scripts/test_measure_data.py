@@ -16,7 +16,7 @@ def test_generated_files_are_read_and_read_again(stories, tmp_path, monkeypatch)
     rows = json.loads(results.read_text())["results"]
     assert list(rows) == ["50, first", "50, again"]
     assert [row["windows"] for row in rows.values()] == [50, 50]
-    assert all(row["file"] > 0 and row["kept"] > 0 for row in rows.values())
+    assert all(row["file"] > 0 and row["kept"] > 0 and row["counting"]["seconds"] > 0 for row in rows.values())
     assert list(tmp_path.iterdir()) == [results]
 
 

@@ -215,6 +215,14 @@ def test_windows_may_come_back_in_any_order(bert):
     assert merge_predictions(backwards, as_tags(backwards)) == [TAGS, TAGS[:3]]
 
 
+def test_windows_are_counted_in_any_order(bert):
+    features = align([["the"] * 9, ["in", "\u200d"], ["the"] * 5], None, bert, LABEL2ID, max_length=6, stride=1)
+    order = sorted(range(len(features["input_ids"])), key=lambda window: len(features["input_ids"][window]))
+    shuffled = {name: [column[window] for window in order] for name, column in features.items()}
+    assert features["sentence_idx"] == sorted(features["sentence_idx"]) != shuffled["sentence_idx"]
+    assert AlignReport.of(shuffled) == AlignReport.of(features)
+
+
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [

@@ -61,14 +61,21 @@ class AlignReport:
 
     @classmethod
     def of(cls, features: Features | Any) -> "AlignReport":
-        """The counts of what `align` returned, or of a `datasets.Dataset` made with it."""
-        is_first = np.diff(read_column(features, "sentence_idx"), prepend=-1) != 0  # windows come sentence by sentence
+        """The counts of what `align` returned, or of a `datasets.Dataset` made with it, in any order."""
+        sentence_idx = read_column(features, "sentence_idx")
+        windows = np.bincount(sentence_idx)
+
+        def total(name: str) -> int:
+            of_sentences = np.zeros_like(windows)
+            of_sentences[sentence_idx] = read_column(features, name)  # each window says it of its whole sentence
+            return int(of_sentences.sum())
+
         return cls(
-            sentences=int(is_first.sum()),
-            words=int(read_column(features, "num_words")[is_first].sum()),
-            windows=len(is_first),
-            sentences_in_several_windows=int((is_first[:-1] & ~is_first[1:]).sum()),
-            zero_token_words=int(read_column(features, "num_zero_token_words")[is_first].sum()),
+            sentences=int((windows > 0).sum()),
+            words=total("num_words"),
+            windows=len(sentence_idx),
+            sentences_in_several_windows=int((windows > 1).sum()),
+            zero_token_words=total("num_zero_token_words"),
         )
 
 

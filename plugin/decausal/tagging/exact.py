@@ -1,6 +1,7 @@
 """transformers' Trainer made exact: the same steps in any layout of processes, and checkpoints that are whole."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ class ExactTrainer(Trainer):
         **kwargs: those of `Trainer`.
     """
 
-    def __init__(self, *, lengths: np.ndarray, recipe: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *, lengths: np.ndarray | Sequence[int], recipe: dict[str, Any], **kwargs: Any) -> None:
         self.lengths = lengths
         self.recipe = recipe
         super().__init__(**kwargs)
