@@ -8,7 +8,9 @@ python=${PYTHON:-python3}
 [ -e .venv/bin/activate ] || "$python" -m venv .venv
 # shellcheck disable=SC1091
 source .venv/bin/activate
-pip_install() { python -m pip install --quiet --no-compile "$@"; } # what is never imported need not be compiled
+# Most files of these packages are never imported: the first process that imports one compiles it, for all.
+unset PYTHONDONTWRITEBYTECODE
+pip_install() { python -m pip install --quiet --no-compile "$@"; }
 python -c 'import torch' 2>/dev/null || pip_install torch==2.13.0
 pip_install -e ".[dev]"
 

@@ -9,6 +9,7 @@ import copy
 import inspect
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class LayerCall:
         """The layer's output hidden states, with its hooks, after changing one token of its input or none."""
         args, kwargs = list(self.args), _copy_dicts(self.kwargs)
         if changed_key is not None:
-            parameters = list(inspect.signature(type(self.layer).forward).parameters)[1:]
+            parameters = _parameters(type(self.layer))
             place = parameters.index("hidden_states") if "hidden_states" in parameters else 0
             holder, key = (args, place) if place < len(args) else (kwargs, parameters[place])
             holder[key] = _change(holder[key], changed_key, num_tokens)
@@ -92,6 +93,11 @@ def logits(model: nn.Module, **inputs: Any) -> Tensor:
     with torch.no_grad():
         output: Tensor = model(**inputs, use_cache=False).logits
     return output
+
+
+@cache
+def _parameters(layer: type[nn.Module]) -> list[str]:
+    return list(inspect.signature(layer.forward).parameters)[1:]
 
 
 def _copy_dicts(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launching import weight_deviation
+from launching import FILES, weight_deviation
 
 FAULTY = str(Path(__file__).with_name("faulty.py"))
 WORKER = str(Path(__file__).with_name("worker.py"))
@@ -52,7 +52,7 @@ def recipe(write_recipe, tmp_path):
 @pytest.mark.parametrize(
     ("strategy", "fault", "message"),
     [
-        ("DDP", "memory", "[rank1]"),
+        pytest.param("DDP", "memory", "[rank1]", marks=pytest.mark.long),
         ("DDP", "raise", "rank 1: error: bad data in step 3"),
         pytest.param("ZeRO-3", "raise", "rank 1: error: bad data in step 3", marks=pytest.mark.long),
     ],
@@ -67,11 +67,14 @@ def test_one_process_that_fails_ends_the_job_with_its_message(fail, recipe, stra
 @pytest.mark.parametrize(
     ("strategy", "fault"),
     [
-        ("DDP", "kill-all"),
-        *(pytest.param(strategy, "kill-all", marks=pytest.mark.long) for strategy in ("ZeRO-2", "ZeRO-3", "FSDP2")),
-        *(pytest.param(strategy, "kill", marks=pytest.mark.long) for strategy in ("DDP", "ZeRO-2", "ZeRO-3", "FSDP2")),
         ("DDP", "writing"),
         *(pytest.param(strategy, "writing", marks=pytest.mark.long) for strategy in ("ZeRO-2", "ZeRO-3", "FSDP2")),
+        *(
+            pytest.param(strategy, "kill-all", marks=pytest.mark.long)
+            for strategy in FILES
+            if strategy != "one process"
+        ),
+        *(pytest.param(strategy, "kill", marks=pytest.mark.long) for strategy in FILES if strategy != "one process"),
     ],
 )
 def test_a_killed_run_goes_on_from_its_last_whole_checkpoint_in_one_process(
@@ -88,8 +91,8 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint_in_one_process(
 @pytest.mark.parametrize(
     "strategy",
     [
-        "ZeRO-3",
-        *(pytest.param(strategy, marks=pytest.mark.long) for strategy in ("DDP", "ZeRO-2", "FSDP2")),
+        *(pytest.param(strategy, marks=pytest.mark.long) for strategy in ("DDP", "ZeRO-2", "ZeRO-3")),
+        "FSDP2",
     ],
 )
 def test_a_sigterm_to_one_process_saves_and_stops_all_and_all_go_on(fail, launch, recipe, expected, tmp_path, strategy):

@@ -262,15 +262,15 @@ def test_a_database_that_is_away_for_a_while_ends_no_run(study, make_runs, monke
 def test_workers_on_one_sqlite_file_take_every_trial_once(storage, tmp_path):
     settings = Space(tuple(f"{number:04b}" for number in range(16)), (1,))
     open_study(storage, "small")
-    with get_context("spawn").Pool(4) as pool:
-        begun = pool.starmap(work_alone, [(storage, tmp_path, settings)] * 4)
+    with get_context("spawn").Pool(2) as pool:
+        begun = pool.starmap(work_alone, [(storage, tmp_path, settings)] * 2)
     assert Counter(chain.from_iterable(begun)) == Counter(names(settings.settings()))
 
 
 def work_alone(storage, directory, space):
     """The settings that a worker in a process of its own has run."""
     runs = Runs(directory)
-    Worker(open_study(storage, "small"), space, runs, "one of four").work()
+    Worker(open_study(storage, "small"), space, runs, "one of two").work()
     return names(runs.begun)
 
 

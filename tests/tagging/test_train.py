@@ -333,7 +333,7 @@ def test_a_failed_audit_stops_the_run_before_its_first_step(recipe, run, capsys,
 
 
 # The adapter takes 0.27 MB and the optimizer's state 0.57 MB: one limit stops the first, the other the second.
-@pytest.mark.parametrize("limit", [100_000, 400_000])
+@pytest.mark.parametrize("limit", [pytest.param(100_000, marks=pytest.mark.long), 400_000])
 def test_a_full_disk_is_one_message_and_leaves_no_checkpoint_to_resume(recipe, run, limit):
     code = (
         f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
