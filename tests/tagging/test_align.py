@@ -1,6 +1,7 @@
 """From words to windows of sub-words with labels, and from their predictions back to words."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from datasets import Dataset
 import small_tokenizers
 from decausal._errors import DataError
 from decausal._tokenizer import load_tokenizer, prepare_tokenizer
-from decausal.tagging.align import AlignReport, align, merge_predictions, merge_scores
+from decausal.tagging.align import AlignReport, align, merge_predictions, merge_scores, read_columns
 
 SHARED = Path(__file__).parents[3] / "shared"
 STORIES = SHARED / "models" / "stories260k"
@@ -215,12 +216,16 @@ def test_windows_may_come_back_in_any_order(bert):
     assert merge_predictions(backwards, as_tags(backwards)) == [TAGS, TAGS[:3]]
 
 
-def test_windows_are_counted_in_any_order(bert):
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+@pytest.mark.parametrize("kind", [dict, Dataset.from_dict])
+def test_windows_are_counted_in_any_order_and_some_at_a_time(bert, kind, size, monkeypatch):
+    monkeypatch.setattr("decausal.tagging.align.read_columns", partial(read_columns, size=size))
     features = align([["the"] * 9, ["in", "\u200d"], ["the"] * 5], None, bert, LABEL2ID, max_length=6, stride=1)
     order = sorted(range(len(features["input_ids"])), key=lambda window: len(features["input_ids"][window]))
     shuffled = {name: [column[window] for window in order] for name, column in features.items()}
     assert features["sentence_idx"] == sorted(features["sentence_idx"]) != shuffled["sentence_idx"]
-    assert AlignReport.of(shuffled) == AlignReport.of(features)
+    expected = AlignReport(3, 16, 6, sentences_in_several_windows=2, zero_token_words=1)
+    assert AlignReport.of(kind(shuffled)) == AlignReport.of(kind(features)) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """From words to sub-words and back, so that every word gets exactly one label and one prediction."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, TypeVar
 
@@ -62,33 +62,50 @@ class AlignReport:
     @classmethod
     def of(cls, features: Features | Any) -> "AlignReport":
         """The counts of what `align` returned, or of a `datasets.Dataset` made with it, in any order."""
-        sentence_idx = read_column(features, "sentence_idx")
-        windows = np.bincount(sentence_idx)
-
-        def total(name: str) -> int:
-            of_sentences = np.zeros_like(windows)
-            of_sentences[sentence_idx] = read_column(features, name)  # each window says it of its whole sentence
-            return int(of_sentences.sum())
-
+        windows_of = np.zeros(0, dtype=np.uint8)  # of each sentence: 0, 1, or 2 for several
+        windows = words = zero_token_words = 0
+        for part in read_columns(features, "sentence_idx", "num_words", "num_zero_token_words"):
+            sentences, firsts, counts = np.unique(part["sentence_idx"], return_index=True, return_counts=True)
+            windows_of = np.pad(windows_of, (0, max(0, sentences[-1] + 1 - len(windows_of))))
+            new = firsts[windows_of[sentences] == 0]  # each window tells the words of its whole sentence
+            windows_of[sentences] = np.minimum(windows_of[sentences] + counts, 2)
+            windows += len(part["sentence_idx"])
+            words += int(part["num_words"][new].sum())
+            zero_token_words += int(part["num_zero_token_words"][new].sum())
         return cls(
-            sentences=int((windows > 0).sum()),
-            words=total("num_words"),
-            windows=len(sentence_idx),
-            sentences_in_several_windows=int((windows > 1).sum()),
-            zero_token_words=total("num_zero_token_words"),
+            sentences=int((windows_of > 0).sum()),
+            words=words,
+            windows=windows,
+            sentences_in_several_windows=int((windows_of > 1).sum()),
+            zero_token_words=zero_token_words,
         )
 
 
-def read_column(features: Any, name: str) -> np.ndarray:
-    """A column of numbers, one a window, without a Python object for each.
+def read_columns(features: Any, *names: str, size: int = 100_000) -> Iterator[dict[str, np.ndarray]]:
+    """Columns of numbers, one a window, some windows at a time: memory does not grow with them.
 
     Args:
         features: what `align` returned, or a `datasets.Dataset` made with it.
-        name: of the column.
+        *names: of the columns.
+        size: windows at a time; no part is empty.
     """
     if isinstance(features, datasets.Dataset):
-        features = features.with_format("numpy", columns=[name])
-    return np.asarray(features[name][:], dtype=np.int64)
+        for table in features.with_format("arrow", columns=list(names)).iter(size):
+            yield {name: table[name].to_numpy() for name in names}
+    else:
+        for first in range(0, len(features[names[0]]), size):
+            yield {name: np.asarray(features[name][first : first + size]) for name in names}
+
+
+def read_column(features: datasets.Dataset, name: str) -> np.ndarray:
+    """A column of counts, one a window, as int32: no Python object for each.
+
+    Args:
+        features: a `datasets.Dataset` made with `align`.
+        name: of the column.
+    """
+    column: np.ndarray = features.with_format("arrow", columns=[name])[:][name].cast("int32").to_numpy()
+    return column
 
 
 def align(

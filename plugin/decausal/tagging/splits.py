@@ -143,10 +143,11 @@ class Split:
             tagging = replace(tagging, stride=0)  # what is behind the first window is the rest of its last word
         windows = cut(sentences, tokenizer, labels, tagging)
         if training:
-            (labelled,) = read_column(windows, "num_labels").nonzero()
-            if not len(labelled):
+            is_labelled = read_column(windows, "num_labels") > 0
+            if not is_labelled.any():
                 raise DataError("no word of the training data has a sub-word: does the tokenizer know its characters?")
-            return cls(sentences, windows.select(labelled), len(windows) - len(labelled), num_cut_off)
+            labelled = windows if is_labelled.all() else windows.select(is_labelled.nonzero()[0])
+            return cls(sentences, labelled, len(windows) - len(labelled), num_cut_off)
         longest_first = (-read_column(windows, "length")).argsort(kind="stable")
         return cls(sentences, windows.select(longest_first), num_cut_off=num_cut_off)
 
