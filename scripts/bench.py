@@ -26,11 +26,11 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bench_plot import draw
 from bench_tables.compiling import compile_tagging, compile_training
 from bench_tables.gpu import gpu
 from bench_tables.peers import peers
@@ -97,7 +97,12 @@ def main() -> None:
         print(f"repetition {repetition} of {arguments.repetitions}", flush=True)
     for name, row in rows.items():
         print(f"{name}: {describe(row)}")
-    draw(arguments.results)
+    if find_spec("matplotlib"):
+        from bench_plot import draw
+
+        draw(arguments.results)
+    else:
+        print(f"matplotlib is missing; python scripts/bench_plot.py {arguments.results} draws this elsewhere")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The command, and the table of a recipe's layouts."""
 
+import sys
+
 import pytest
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -24,3 +26,15 @@ def test_nothing_is_measured_no_times(results_of, capsys, flag):
     with pytest.raises(SystemExit):
         results_of("pack", flag, "0")
     assert f"{flag} 0: give at least 1" in capsys.readouterr().err
+
+
+def test_results_are_drawn_unless_matplotlib_is_missing(results_of, tmp_path, monkeypatch, capsys):
+    plot = tmp_path / "results" / "pack.svg"
+    results_of("pack", "--steps", "1", "--repetitions", "1")
+    assert plot.stat().st_size > 0
+    plot.unlink()
+    monkeypatch.setitem(sys.modules, "bench_plot", None)
+    monkeypatch.setattr("bench.find_spec", lambda name: None)
+    results_of("pack", "--steps", "1", "--repetitions", "1")
+    assert not plot.exists()
+    assert f"bench_plot.py {plot.with_suffix('.json')} draws this elsewhere" in capsys.readouterr().out

@@ -1,4 +1,6 @@
+import os
 import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,7 +12,8 @@ WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="here the che
 
 def check(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = ["bash", "scripts/gpu_check.sh", *map(str, arguments)]
-    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+    environment = os.environ | {"PYTHON": sys.executable}
+    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=environment)
 
 
 @WITHOUT_GPU
@@ -27,7 +30,20 @@ def test_a_check_without_wheels_says_how_to_make_them(tmp_path):
     assert f"make it by: bash scripts/gpu_check.sh pack {tmp_path / 'wheels'}" in outcome.stderr
 
 
-def test_a_check_without_arguments_explains_itself():
-    outcome = check()
+@pytest.mark.parametrize("arguments", [(), ("wheels",), ("wheels", "out", "train.txt")])
+def test_a_check_without_its_arguments_explains_itself(arguments):
+    outcome = check(*arguments)
     assert outcome.returncode == 2
     assert "bash scripts/gpu_check.sh WHEELS OUTPUT_DIR" in outcome.stdout
+
+
+def test_sentences_and_a_tokenizer_that_are_missing_are_named_before_anything_is_made(tmp_path):
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "train.txt").touch()
+    arguments = tmp_path / "wheels", tmp_path / "out"
+    without_file = check(*arguments, tmp_path / "none.txt", tmp_path)
+    assert (without_file.returncode, without_file.stderr.partition(";")[0]) == (2, f"{tmp_path}/none.txt: no such file")
+    without_tokenizer = check(*arguments, tmp_path / "train.txt", tmp_path / "none")
+    assert without_tokenizer.returncode == 2
+    assert without_tokenizer.stderr.startswith(f"{tmp_path}/none: no such directory; TOKENIZER is")
+    assert not (tmp_path / "out").exists()
