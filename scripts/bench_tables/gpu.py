@@ -7,8 +7,8 @@ is NF4 QLoRA of a 7B model. Speed does not depend on what weights have learned, 
     python benchmarks/random_model.py MODEL_DIR --tokenizer TOKENIZER_DIR       # 15 GB of disk
 
 and `--model_name_or_path MODEL_DIR`. `--peak_tflops 989` tells the peak of a card that `PEAK_TFLOPS` lacks, dense in
-bfloat16. `scripts/gpu_check.sh` does all of it on a machine without network. Not yet run on a GPU: on a CPU, with a
-tiny model and sdpa alone, the code around was tried.
+bfloat16. `scripts/gpu_check.sh WHEELS OUTPUT_DIR TRAIN TOKENIZER` makes that model and this table on a machine without
+network. Not yet run on a GPU: on a CPU, with a tiny model and sdpa alone, the code around was tried.
 """
 
 import sys

@@ -10,7 +10,7 @@ from datasets import Dataset
 import small_tokenizers
 from decausal._errors import DataError
 from decausal._tokenizer import load_tokenizer, prepare_tokenizer
-from decausal.tagging.align import AlignReport, align, merge_predictions, merge_scores, read_columns
+from decausal.tagging.align import AlignReport, align, merge_predictions, merge_scores, read_column, read_columns
 
 SHARED = Path(__file__).parents[3] / "shared"
 STORIES = SHARED / "models" / "stories260k"
@@ -216,10 +216,24 @@ def test_windows_may_come_back_in_any_order(bert):
     assert merge_predictions(backwards, as_tags(backwards)) == [TAGS, TAGS[:3]]
 
 
+def backwards_and_back(columns: dict[str, list]) -> Dataset:
+    """Rows that lie on disk in another order, as those of a split do from which some were left out."""
+    dataset = Dataset.from_dict({name: column[::-1] for name, column in columns.items()})
+    return dataset.select(range(len(dataset))[::-1])
+
+
+@pytest.mark.parametrize("kind", [Dataset.from_dict, backwards_and_back])
+@pytest.mark.parametrize("lengths", [[], [3, 1, 2, 7, 7]])
+def test_a_column_is_read_in_the_order_of_its_rows(kind, lengths, monkeypatch):
+    monkeypatch.setattr("decausal.tagging.align.read_columns", partial(read_columns, batch_size=2))
+    column = read_column(kind({"input_ids": [[0]] * len(lengths), "length": lengths}), "length")
+    assert (column.tolist(), column.dtype) == (lengths, "int32")
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
-@pytest.mark.parametrize("kind", [dict, Dataset.from_dict])
+@pytest.mark.parametrize("kind", [dict, Dataset.from_dict, backwards_and_back])
 def test_windows_are_counted_in_any_order_and_some_at_a_time(bert, kind, size, monkeypatch):
-    monkeypatch.setattr("decausal.tagging.align.read_columns", partial(read_columns, size=size))
+    monkeypatch.setattr("decausal.tagging.align.read_columns", partial(read_columns, batch_size=size))
     features = align([["the"] * 9, ["in", "\u200d"], ["the"] * 5], None, bert, LABEL2ID, max_length=6, stride=1)
     order = sorted(range(len(features["input_ids"])), key=lambda window: len(features["input_ids"][window]))
     shuffled = {name: [column[window] for window in order] for name, column in features.items()}

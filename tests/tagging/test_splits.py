@@ -1,10 +1,12 @@
 import pytest
 from datasets import Dataset, DatasetDict
 
+import small_tokenizers
 from decausal import DataError
-from decausal.tagging.arguments import parse_recipe
+from decausal._tokenizer import prepare_tokenizer
+from decausal.tagging.arguments import TaggingArguments, parse_recipe
 from decausal.tagging.data import read_dataset
-from decausal.tagging.splits import Corpus
+from decausal.tagging.splits import Corpus, Split
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,30 @@ def test_a_data_set_without_splits_is_training_data_and_nothing_else(recipe, tmp
     assert list(corpus.sentences) == ["train"]
     with pytest.raises(DataError, match="split='test': expected one of train"):
         read_dataset(str(tmp_path / "ds"), split="test")
+
+
+LONG_WORD = "o" * 90  # several windows, of which the first has its label
+
+
+def split_of(*sentences: list[str], training: bool) -> Split:
+    columns = {"tokens": list(sentences), "tags": [["O"] * len(words) for words in sentences]}
+    tagging = TaggingArguments(train_file="unused", max_length=8, stride=0)
+    return Split.of(
+        Dataset.from_dict(columns), prepare_tokenizer(small_tokenizers.gpt2()), ["O"], tagging, training=training
+    )
+
+
+def test_windows_in_which_nothing_is_labelled_are_trained_on_by_nobody():
+    sentences = [["the"], [LONG_WORD], ["house"]]
+    whole = split_of(*sentences, training=False)
+    assert (whole.num_left_out, len(whole.windows) > 3) == (0, True)
+    split = split_of(*sentences, training=True)
+    assert list(split.windows["sentence_idx"]) == [0, 1, 2]
+    assert list(split.windows["num_labels"]) == [1, 1, 1]
+    assert split.num_left_out == len(whole.windows) - 3
+    assert f"3 windows, {split.num_left_out} without a labelled word left out" in str(split)
+
+
+def test_training_data_whose_words_have_no_sub_words_are_refused():
+    with pytest.raises(DataError, match="no word of the training data has a sub-word"):
+        split_of([""], [], training=True)

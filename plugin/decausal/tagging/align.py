@@ -81,31 +81,34 @@ class AlignReport:
         )
 
 
-def read_columns(features: Any, *names: str, size: int = 100_000) -> Iterator[dict[str, np.ndarray]]:
-    """Columns of numbers, one a window, some windows at a time: memory does not grow with them.
+def read_columns(features: Any, *names: str, batch_size: int = 100_000) -> Iterator[dict[str, np.ndarray]]:
+    """Columns of numbers, one a window, some windows at a time, so that memory does not grow with them.
 
     Args:
         features: what `align` returned, or a `datasets.Dataset` made with it.
         *names: of the columns.
-        size: windows at a time; no part is empty.
+        batch_size: windows at a time.
+
+    Yields:
+        The columns of the next windows, int64.
     """
     if isinstance(features, datasets.Dataset):
-        for table in features.with_format("arrow", columns=list(names)).iter(size):
+        for table in features.select_columns(list(names)).with_format("arrow").iter(batch_size):
             yield {name: table[name].to_numpy() for name in names}
     else:
-        for first in range(0, len(features[names[0]]), size):
-            yield {name: np.asarray(features[name][first : first + size]) for name in names}
+        for first in range(0, len(features[names[0]]), batch_size):
+            yield {name: np.asarray(features[name][first : first + batch_size]) for name in names}
 
 
 def read_column(features: datasets.Dataset, name: str) -> np.ndarray:
-    """A column of counts, one a window, as int32: no Python object for each.
+    """A column of counts, one a window, as int32 and not as objects of Python.
 
     Args:
         features: a `datasets.Dataset` made with `align`.
         name: of the column.
     """
-    column: np.ndarray = features.with_format("arrow", columns=[name])[:][name].cast("int32").to_numpy()
-    return column
+    parts = (part[name].astype(np.int32) for part in read_columns(features, name))
+    return np.concatenate([np.empty(0, dtype=np.int32), *parts])
 
 
 def align(
