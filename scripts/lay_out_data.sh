@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Public corpora as recipes/paper/135m.yaml looks for them: links, and files where a split has to be made.
+# Public corpora as recipes/paper/135m.yaml and scripts/measure_patterns.sh look for them: links, and files where a split
+# has to be made.
 #
 #   bash scripts/lay_out_data.sh SOURCE DATA
 #
-# SOURCE has conll2003/eng.{train,testa,testb}, conll2000/{train,test}.txt, rest14_iob2/{train,valid,test}.txt and
-# litbank_events/*.tsv. CoNLL-2000 has no validation data: its last 936 training sentences. LitBank has one file a book:
-# 80, 10 and 10 books. What DATA has already is left as it is.
+# SOURCE has conll2003/eng.{train,testa,testb}, conll2000/{train,test}.txt, rest14_iob2/{train,valid,test}.txt,
+# litbank_events/*.tsv, and what of wnut17, wikigold, uner_da_ddt and uner_zh_gsd there is. CoNLL-2000 has no validation
+# data: its last 936 training sentences. LitBank has one file a book: 80, 10 and 10 books. WikiGold is one
+# file: 1,000 of its paragraphs, 300, and the others. What DATA has already is left as it is.
 set -euo pipefail
 export LC_ALL=C # the order of the books
 source=$(realpath "${1:?give the directory of the corpora}") data=${2:?give a directory}
@@ -22,15 +24,30 @@ done
 for pair in train:train valid:validation test:test; do
   link "rest14_iob2/${pair%:*}.txt" "restaurants/${pair#*:}.tsv"
 done
+cut() { # FILE NAME TRAIN VALIDATION: paragraphs; those behind them are for testing
+  [ -e "$data/$2/train.txt" ] && return
+  mkdir -p "$data/$2"
+  awk -v RS= -v ORS='\n\n' -v to="$data/$2/" -v train="$3" -v validation="$4" \
+    '{ print > (to (NR <= train ? "train.part" : NR <= train + validation ? "validation.txt" : "test.txt")) }' "$source/$1"
+  mv "$data/$2/train.part" "$data/$2/train.txt"
+}
 link conll2000/test.txt conll2000/test.txt
-if [ ! -e "$data/conll2000/train.txt" ]; then
-  awk -v RS= -v ORS='\n\n' -v to="$data/conll2000/" \
-    '{ print > (to (NR <= 8000 ? "train.part" : "validation.txt")) }' "$source/conll2000/train.txt"
-  mv "$data/conll2000/train.part" "$data/conll2000/train.txt"
-fi
+cut conll2000/train.txt conll2000 8000 936
 i=0
 for book in "$source"/litbank_events/*.tsv; do
   split=$([ $i -lt 80 ] && echo train || { [ $i -lt 90 ] && echo validation || echo test; })
   link "litbank_events/${book##*/}" "litbank/$split/${book##*/}"
   i=$((i + 1))
+done
+if [ -e "$source/wnut17" ]; then
+  for pair in wnut17train.conll:train emerging.dev.conll:validation emerging.test.annotated:test; do
+    link "wnut17/${pair%:*}" "wnut17/${pair#*:}.txt"
+  done
+fi
+[ ! -e "$source/wikigold" ] || cut wikigold/wikigold.conll.txt wikigold 1000 300
+for treebank in da_ddt zh_gsd; do
+  [ -e "$source/uner_$treebank" ] || continue
+  for pair in train:train dev:validation test:test; do
+    link "uner_$treebank/$treebank-ud-${pair%:*}.iob2" "uner_$treebank/${pair#*:}.txt"
+  done
 done
