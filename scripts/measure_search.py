@@ -18,10 +18,12 @@ of processes are left out. Stopped, it goes on.
 
 import argparse
 import json
+import math
 from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, stdev, variance
 from typing import Any
 
 from scipy.stats import spearmanr
@@ -49,7 +51,7 @@ class Truth:
     def f1(self, split: str) -> dict[str, list[float]]:
         """Of each pattern, one a seed."""
         found = defaultdict(list)
-        for run in self.runs:
+        for run in sorted(self.runs, key=lambda run: run["setting"]["seed"]):
             found[run["setting"]["unmask"]].append(float(run["scores"][split]["f1"]))
         return dict(found)
 
@@ -65,6 +67,14 @@ class Truth:
     def noise(self) -> float | None:
         """The standard deviation of a pattern's validation F1 over seeds, on average over patterns."""
         return mean(map(stdev, self.f1("validation").values())) if len(self.seeds) > 1 else None
+
+    def standard_error(self) -> float | None:
+        """Of the difference between two patterns' mean validation F1, seed by seed; the root mean square of pairs."""
+        if len(self.seeds) < 2:
+            return None
+        pairs = combinations(self.f1("validation").values(), 2)
+        differences = ([a - b for a, b in zip(*pair, strict=True)] for pair in pairs)
+        return math.sqrt(mean(map(variance, differences)) / len(self.seeds))
 
 
 @dataclass(frozen=True)
@@ -230,6 +240,7 @@ def save(path: Path, sweep: Path, truth: Truth, verdicts: list[Verdict]) -> None
         **environment(),
         "sweep": sweep.name,
         "standard deviation of validation F1 over seeds": truth.noise(),
+        "standard error of the difference of two patterns' mean validation F1": truth.standard_error(),
         "verdicts": [asdict(verdict) for verdict in verdicts],
     }
     path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

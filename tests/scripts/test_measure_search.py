@@ -32,6 +32,13 @@ def test_noise_is_the_deviation_over_seeds(truth):
     assert Truth([run for run in truth.runs if run["setting"]["seed"] == 1]).noise() is None
 
 
+def test_the_error_of_a_difference_is_that_of_pairs_seed_by_seed(truth):
+    variances = 98, 0, 98  # of the differences -10 and 4, 10 and 10, 20 and 6
+    assert truth.standard_error() == pytest.approx((sum(variances) / 3 / 2) ** 0.5)
+    assert Truth(truth.runs[:2] + truth.runs[2:4][::-1] + truth.runs[4:]).standard_error() == truth.standard_error()
+    assert Truth([run for run in truth.runs if run["setting"]["seed"] == 1]).standard_error() is None
+
+
 def test_regret_is_what_the_chosen_pattern_lacks_to_the_best_mean(truth, one_run):
     verdict = judge(Ranking("made up", 1, {"00": 3.0, "01": 2.0, "11": 1.0}, passes=180.0), truth, one_run)
     assert (verdict.chosen, verdict.validation_regret, verdict.test_regret) == ("00", 3.0, 3.0)
