@@ -20,6 +20,7 @@ import argparse
 import json
 import math
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -141,18 +142,22 @@ def main() -> None:
     verdicts: list[Verdict] = []
     one_run = Run.of(plans[GROUPS], truth)
     for seed in truth.seeds:
-        for ranking in [
-            *rank_by_curves(truth, seed, one_run),
-            *(
-                rank_shared(plans[name], name, divisor, seed, one_run)
-                for name in plans
-                for divisor in arguments.divisors
-            ),
-            *([rank_short(plans[NESTED], seed, one_run)] if arguments.short else []),
-        ]:
+        for ranking in try_strategies(plans, truth, seed, one_run, arguments.divisors, short=arguments.short):
             verdicts.append(judge(ranking, truth, one_run))
             print(describe(verdicts[-1]), flush=True)
             save(arguments.results, arguments.sweep, truth, verdicts)
+
+
+def try_strategies(
+    plans: dict[str, Plan], truth: Truth, seed: int, one_run: Run, divisors: Sequence[int], *, short: bool
+) -> Iterator[Ranking]:
+    """All strategies with one seed, one after another."""
+    yield from rank_by_curves(truth, seed, one_run)
+    for patterns, plan in plans.items():
+        for divisor in divisors:
+            yield rank_shared(plan, patterns, divisor, seed, one_run)
+    if short:
+        yield rank_short(plans[NESTED], seed, one_run)
 
 
 def rank_by_curves(truth: Truth, seed: int, one_run: Run) -> list[Ranking]:

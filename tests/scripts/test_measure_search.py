@@ -2,7 +2,8 @@
 
 import pytest
 
-from measure_search import Ranking, Run, Truth, judge, rank_by_curves
+import measure_search
+from measure_search import Ranking, Run, Truth, judge, rank_by_curves, try_strategies
 
 F1 = {("00", 1): 50.0, ("00", 2): 54.0, ("01", 1): 60.0, ("01", 2): 50.0, ("11", 1): 40.0, ("11", 2): 44.0}
 
@@ -56,3 +57,18 @@ def test_the_runs_of_a_seed_rank_at_their_end_and_on_the_way(truth, one_run):
     assert (whole.strategy, whole.chosen, whole.cost) == ("one seed", "00", pytest.approx(3.0))
     assert (early.strategy, early.chosen) == ("epoch 1 of 2", "11")
     assert early.cost == pytest.approx((3 * (150 + 20) + 360) / 360)
+
+
+def test_what_is_known_is_told_before_the_next_run_begins(truth, one_run, monkeypatch):
+    begun = []
+
+    def rank_shared(plan, patterns, divisor, seed, one_run):
+        begun.append((patterns, divisor))
+        return Ranking("shared", seed, {}, 0.0)
+
+    monkeypatch.setattr(measure_search, "rank_shared", rank_shared)
+    rankings = try_strategies({"nested": None, "all": None}, truth, 1, one_run, [4, 1], short=False)
+    assert [next(rankings).strategy, next(rankings).strategy, begun] == ["one seed", "epoch 1 of 2", []]
+    assert [next(rankings).strategy, begun] == ["shared", [("nested", 4)]]
+    assert [ranking.strategy for ranking in rankings] == ["shared"] * 3
+    assert begun == [("nested", 4), ("nested", 1), ("all", 4), ("all", 1)]
