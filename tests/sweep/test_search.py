@@ -133,7 +133,7 @@ def test_scores_of_many_patterns_take_as_many_sentences_as_the_evaluations_of_a_
 ):
     monkeypatch.setattr(shared_run, "_FEWEST_SENTENCES", 10)
     run_search([recipe(num_train_epochs=2)], patterns="groups:2", console=console)
-    assert flags(launches.begun[0][1])["--max_eval_samples"] == str(2 * 33 // 4)
+    assert flags(launches.begun[0][1])["--max_eval_samples"] == str((2 + 1) * 33 // (4 + 1))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from decausal.tagging.base import read_config
 from decausal.tagging.results import RESULTS
 
 _DIVISOR = 4
-_FEWEST_SENTENCES = 100
+_FEWEST_SENTENCES = 500
+"""On fewer, patterns that differ by three F1 may look the same."""
 
 
 def share_adapter(plan: Plan, patterns: str, divisor: int = _DIVISOR) -> Runner:
@@ -22,7 +23,8 @@ def share_adapter(plan: Plan, patterns: str, divisor: int = _DIVISOR) -> Runner:
 
     It trains on as many sentences as the recipe does, in smaller batches: every pattern is to have many steps. The
     learning rate falls with the square root of the batch; all else is as in the recipe. There are no evaluations on the
-    way: what they would take goes into the scores of the patterns, on the first validation sentences.
+    way: what they would take goes into the scores of the patterns, on the first validation sentences, of which some are
+    always taken.
 
     Args:
         plan: of the patterns that share the adapter.
@@ -42,6 +44,7 @@ def share_adapter(plan: Plan, patterns: str, divisor: int = _DIVISOR) -> Runner:
     part = batch / training.per_device_train_batch_size / fewer
     evaluations = max(1, round(training.num_train_epochs)) if training.eval_strategy == "epoch" else 1
     available = plan.num_sentences["validation"]
+    affordable = (evaluations + 1) * available // (len(plan.space.patterns) + 1)  # one more, at the end, in any run
     layers = {layer for pattern in plan.space.patterns for layer in LayerPattern(pattern).layers(plan.num_layers)}
     fields: dict[str, Any] = {
         "unmask": ",".join(f"{layer}-{layer}" for layer in sorted(layers)),
@@ -51,7 +54,7 @@ def share_adapter(plan: Plan, patterns: str, divisor: int = _DIVISOR) -> Runner:
         "learning_rate": training.learning_rate * math.sqrt(part),
         "eval_strategy": "no",
         "load_best_model_at_end": "false",
-        "max_eval_samples": min(available, max(evaluations * available // len(plan.space.patterns), _FEWEST_SENTENCES)),
+        "max_eval_samples": min(available, max(affordable, _FEWEST_SENTENCES)),
         "max_test_samples": 1,
     }
     if training.max_steps > 0:
