@@ -11,6 +11,7 @@ from decausal.sweep.significance import (
     micro_f1,
     nested_pairs,
     num_resamples,
+    rank_correlation,
     seed_test,
     swap_test,
 )
@@ -110,6 +111,23 @@ def test_a_confidence_interval_is_students():
 def test_one_value_has_no_confidence_interval_and_equal_ones_a_point():
     assert confidence_interval([71]) is None
     assert confidence_interval([0, 0, 0]) == (0, 0)
+
+
+def test_a_confidence_interval_ends_where_f1_does():
+    assert confidence_interval([20, 60]) == (0, 100)
+
+
+def test_p_of_a_rank_correlation_is_the_share_of_all_orders():
+    # Of 24 orders one has rho 1 and three, with two neighbours swapped, have 0.8.
+    assert rank_correlation([1, 2, 3, 4], [10, 30, 20, 40]) == (pytest.approx(0.8), pytest.approx(2 * 4 / 24))
+    assert rank_correlation([1, 2, 3], [1, 2, 3]) == (pytest.approx(1), pytest.approx(2 / 6))
+
+
+def test_p_of_a_rank_correlation_of_many_is_that_of_students_t():
+    first, second = range(8), [1, 0, 2, 3, 4, 5, 7, 6]
+    rho = 1 - 6 * 4 / (8 * 63)
+    t = rho * (6 / (1 - rho**2)) ** 0.5
+    assert rank_correlation(first, second) == (pytest.approx(rho), pytest.approx(2 * stats.t.sf(t, 6)))
 
 
 def test_pairs_keep_all_up_to_the_last_1_and_open_more_behind_it():

@@ -4,7 +4,9 @@ import time
 
 import optuna
 import pytest
+from typer.testing import CliRunner
 
+from decausal.cli.app import app
 from decausal.sweep.space import Space
 from decausal.sweep.storage import open_study
 from decausal.sweep.trials import SETTING, WORKER, Failure, failures_of, kind_of, queue, trials_of, twin_of
@@ -45,6 +47,17 @@ def test_a_missing_study_names_those_that_are_there(storage):
     open_study(storage, "ner")
     with pytest.raises(ValueError, match=r"study='chunks': .* has no such study; it has ner"):
         open_study(storage, "chunks", create=False)
+
+
+def test_a_moved_sweep_is_reported_under_its_own_name(tmp_path, make_runs):
+    (tmp_path / "ner").mkdir()
+    Worker(open_study(f"sqlite:///{tmp_path}/ner/study.db", "ner"), SPACE, make_runs(), "here").work()
+    moved = (tmp_path / "ner").rename(tmp_path / "moved")
+    done = CliRunner().invoke(app, ["report", str(moved)])
+    assert (done.exit_code, done.stdout) == (0, f"{moved / 'report' / 'report.html'}\n")
+    open_study(f"sqlite:///{moved}/study.db", "chunks")
+    with pytest.raises(ValueError, match=r"study='moved': .* it has ner, chunks"):
+        CliRunner().invoke(app, ["report", str(moved)], catch_exceptions=False)
 
 
 @pytest.mark.parametrize(

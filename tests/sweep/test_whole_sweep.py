@@ -46,10 +46,12 @@ def test_a_sweep_that_is_stopped_saves_its_run_and_the_same_command_goes_on(reci
         "--output_dir", str(output),
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    worker = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    worker = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: list(output.glob("trials/*/checkpoint-*/trainer_state.json")))
     worker.send_signal(number)
-    assert "stopped; the same command goes on" in worker.communicate(timeout=60)[1]
+    shown, errors = worker.communicate(timeout=60)
+    assert "stopping: the run saves a checkpoint first" in shown
+    assert "stopped; the same command goes on" in errors
     assert worker.returncode == 130
     study = open_study(f"sqlite:///{output / 'study.db'}", "ner", create=False)
     assert [kind_of(trial) for trial in trials_of(study)] == ["interrupted"]

@@ -21,7 +21,7 @@ from decausal.tagging.data import read_sentences
 from decausal.tagging.predict import TaggedSentence, Tagger
 from decausal.tagging.train import main as train
 
-HINT = "if that is no such file, say what it is with --file_format"
+HINT = "if it was meant otherwise, say so with --file_format"
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 
 

@@ -342,7 +342,8 @@ def test_a_full_disk_is_one_message_and_leaves_no_checkpoint_to_resume(recipe, r
     command = [sys.executable, "-W", "ignore", "-c", code, recipe()]
     outcome = subprocess.run(command, check=False, capture_output=True, text=True)
     assert outcome.returncode == 1
-    assert f"error: {run / 'checkpoint-6'} could not be written, with" in outcome.stderr
+    assert f"error: {run / 'checkpoint-6'} could not be written (" in outcome.stderr
+    assert " MiB are free there)." in outcome.stderr
     assert "Traceback" not in outcome.stderr
     assert main([recipe(), "--resume_from_checkpoint", "true"]) == 1
 

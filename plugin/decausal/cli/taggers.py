@@ -72,8 +72,8 @@ def predict(
     for sentence in words:
         num_sentences += bool(sentence)
         num_words += len(sentence)
-    size = f"{num_sentences:,} sentence{'s' * (num_sentences != 1)}, {num_words:,} words"
-    hint = "" if file_format else "; if that is no such file, say what it is with --file_format"
+    size = f"{num_sentences:,} sentence{'s' * (num_sentences != 1)}, {num_words:,} word{'s' * (num_words != 1)}"
+    hint = "" if file_format else "; if it was meant otherwise, say so with --file_format"
     typer.echo(f"{'standard input' if source == '-' else source} ({found_format}): {size}{hint}", err=True)
     if output == "conll":
         check_columns(words)

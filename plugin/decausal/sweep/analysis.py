@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any
-
-from scipy import stats
 
 from decausal.sweep.grouping import Group, Seed
-from decausal.sweep.significance import NestedTest, holm, seed_test, swap_test
+from decausal.sweep.significance import NestedTest, holm, rank_correlation, seed_test, swap_test
 
 _FEWEST_RANKED = 3  # two patterns are always ranked alike or the other way round
 
@@ -145,8 +142,7 @@ def _choose(group: Group) -> Choice | None:
     means = [[group.mean_f1(pattern, split) for pattern in group.patterns] for split in group.splits]
     if len(group.patterns) < _FEWEST_RANKED or any(min(each) == max(each) for each in means):
         return Choice(group.chosen, best, regret, None, None)
-    found: Any = stats.spearmanr(*means)
-    return Choice(group.chosen, best, regret, float(found.statistic), float(found.pvalue))
+    return Choice(group.chosen, best, regret, *rank_correlation(*means))
 
 
 def _test_nested(group: Group, split: str) -> NestedTest | None:

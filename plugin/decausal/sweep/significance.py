@@ -21,6 +21,7 @@ ALPHA: Final = 0.05
 PAPER_ALPHA: Final = 0.01
 """The same in Dukić & Šnajder (ACL Findings 2024, arXiv 2401.14556)."""
 _FEWEST_RESAMPLES: Final = 9_999
+_MOST_IN_ALL_ORDERS: Final = 7  # 5,040 orders
 _BATCH: Final = 500  # resamples at a time: 30 MB for 3,500 sentences
 
 
@@ -39,6 +40,22 @@ def micro_f1(sums: Floats) -> Floats:
 def num_resamples(num_comparisons: int) -> int:
     """How often sentences are swapped at random: often enough that p can be below 0.01 after Holm's correction."""
     return max(_FEWEST_RESAMPLES, 200 * num_comparisons - 1)
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """Spearman's ρ of two lists, and its p-value, two-sided; of few values over all orders, which is exact.
+
+    Args:
+        first: three values or more, not all the same.
+        second: as many.
+    """
+    found: Any = stats.spearmanr(first, second)
+    if len(first) > _MOST_IN_ALL_ORDERS:
+        return float(found.statistic), float(found.pvalue)
+    exact: Any = stats.permutation_test(
+        (first,), lambda order: stats.spearmanr(order, second).statistic, permutation_type="pairings"
+    )
+    return float(found.statistic), float(exact.pvalue)
 
 
 def swap_test(counts: Floats, pairs: Sequence[tuple[Runs, Runs]], seed: int = 0) -> Floats:
@@ -121,11 +138,11 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def confidence_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
-    """Student's confidence interval of a mean; None where there are fewer than two values."""
+    """Student's confidence interval of a mean F1, within 0-100; None where there are fewer than two values."""
     if len(values) < 2:
         return None
     mean, half = float(np.mean(values)), stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
-    return mean - float(half), mean + float(half)
+    return max(0.0, mean - float(half)), min(100.0, mean + float(half))
 
 
 def nested_pairs(patterns: Iterable[str]) -> list[tuple[str, str]]:

@@ -63,6 +63,15 @@ def open_study(
     raise ValueError(f"study={name!r} can neither be made nor opened in {without_password(storage)}.")
 
 
+def study_names(storage: str) -> list[str]:
+    """The studies of a database.
+
+    Raises:
+        ValueError: it cannot be reached.
+    """
+    return optuna.get_all_study_names(_open_storage(storage, HEARTBEAT_SECONDS))
+
+
 def without_password(url: str) -> str:
     """A database's URL as it may be shown."""
     try:
