@@ -130,32 +130,34 @@ def main() -> None:
     for name in ("sweep", "results", "output"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--divisors", type=int, nargs="+", default=[4, 1], help="of the batch of shared runs")
+    parser.add_argument("--patterns", nargs="+", default=[NESTED, GROUPS], help="that share an adapter")
     parser.add_argument("--short", action=argparse.BooleanOptionalAction, default=True)
     arguments, recipe = parser.parse_known_args()
     saved = json.loads(arguments.sweep.read_text(encoding="utf-8"))
     truth = Truth(saved["runs"])
-    plans = {name: Plan.of([*recipe, "--output_dir", str(arguments.output)], name) for name in (NESTED, GROUPS)}
+    names = dict.fromkeys([*arguments.patterns, NESTED, GROUPS])
+    plans = {name: Plan.of([*recipe, "--output_dir", str(arguments.output)], name) for name in names}
     plans[GROUPS].check_directory()
     for name in set(saved["common"]) & set(plans[GROUPS].common) - {"test data (SHA-256)"}:
         if saved["common"][name] != plans[GROUPS].common[name]:
             parser.error(f"{arguments.sweep}: {name} is {saved['common'][name]}, and here {plans[GROUPS].common[name]}")
     verdicts: list[Verdict] = []
     one_run = Run.of(plans[GROUPS], truth)
+    shared = [(patterns, divisor) for patterns in arguments.patterns for divisor in arguments.divisors]
     for seed in truth.seeds:
-        for ranking in try_strategies(plans, truth, seed, one_run, arguments.divisors, short=arguments.short):
+        for ranking in try_strategies(plans, truth, seed, one_run, shared, short=arguments.short):
             verdicts.append(judge(ranking, truth, one_run))
             print(describe(verdicts[-1]), flush=True)
             save(arguments.results, arguments.sweep, truth, verdicts)
 
 
 def try_strategies(
-    plans: dict[str, Plan], truth: Truth, seed: int, one_run: Run, divisors: Sequence[int], *, short: bool
+    plans: dict[str, Plan], truth: Truth, seed: int, one_run: Run, shared: Sequence[tuple[str, int]], *, short: bool
 ) -> Iterator[Ranking]:
-    """All strategies with one seed, one after another."""
+    """All strategies with one seed, one after another; shared ones by their patterns and what divides the batch."""
     yield from rank_by_curves(truth, seed, one_run)
-    for patterns, plan in plans.items():
-        for divisor in divisors:
-            yield rank_shared(plan, patterns, divisor, seed, one_run)
+    for patterns, divisor in shared:
+        yield rank_shared(plans[patterns], patterns, divisor, seed, one_run)
     if short:
         yield rank_short(plans[NESTED], seed, one_run)
 

@@ -67,8 +67,9 @@ def test_what_is_known_is_told_before_the_next_run_begins(truth, one_run, monkey
         return Ranking("shared", seed, {}, 0.0)
 
     monkeypatch.setattr(measure_search, "rank_shared", rank_shared)
-    rankings = try_strategies({"nested": None, "all": None}, truth, 1, one_run, [4, 1], short=False)
+    shared = [("nested", 4), ("nested", 1), ("all", 4), ("all", 1)]
+    rankings = try_strategies({"nested": None, "all": None}, truth, 1, one_run, shared, short=False)
     assert [next(rankings).strategy, next(rankings).strategy, begun] == ["one seed", "epoch 1 of 2", []]
     assert [next(rankings).strategy, begun] == ["shared", [("nested", 4)]]
     assert [ranking.strategy for ranking in rankings] == ["shared"] * 3
-    assert begun == [("nested", 4), ("nested", 1), ("all", 4), ("all", 1)]
+    assert begun == shared
