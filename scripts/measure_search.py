@@ -5,7 +5,7 @@ python scripts/measure_search.py SWEEP.json RESULTS.json OUTPUT_DIR RECIPE.yaml 
 SWEEP.json is what scripts/save_sweep.py has written of a sweep with groups:4 on the same recipe. For each of its seeds:
 
 - shared: one run with an adapter for all patterns, those of groups:4 or the nested ones, in batches of the recipe or
-  of a quarter; `decausal search` takes the nested ones and a quarter;
+  of a quarter; `decausal search` takes the nested ones and a quarter; with budget 3, the best two are then run alone;
 - short: each of the nested patterns on its own, for a fifth of the steps;
 - epoch N: each pattern on its own, up to evaluation N, from the curves of the sweep itself;
 - one seed: each pattern on its own to the end, with this seed alone.
@@ -157,7 +157,9 @@ def try_strategies(
     """All strategies with one seed, one after another; shared ones by their patterns and what divides the batch."""
     yield from rank_by_curves(truth, seed, one_run)
     for patterns, divisor in shared:
-        yield rank_shared(plans[patterns], patterns, divisor, seed, one_run)
+        ranking = rank_shared(plans[patterns], patterns, divisor, seed, one_run)
+        yield ranking
+        yield rank_finalists(ranking, truth, one_run)
     if short:
         yield rank_short(plans[NESTED], seed, one_run)
 
@@ -187,6 +189,14 @@ def rank_shared(plan: Plan, patterns: str, divisor: int, seed: int, one_run: Run
     scores = {pattern: facts["f1"] - 1e-6 * facts["loss"] for pattern, facts in found.items()}  # the loss where F1 ties
     passes = 3 * one_run.trained_on + (len(found) + 1) * num_scored(runner)
     return Ranking(f"shared {patterns}, batch / {divisor}", seed, scores, passes)
+
+
+def rank_finalists(ranking: Ranking, truth: Truth, one_run: Run) -> Ranking:
+    """What `--budget 3` comes to: the best two of a ranking by their own runs with its seed."""
+    alone = final_f1(truth.of_seed(ranking.seed))
+    best = sorted(ranking.scores, key=ranking.scores.__getitem__)[-2:]
+    scores = {pattern: alone[pattern] for pattern in best}
+    return Ranking(f"{ranking.strategy}, budget 3", ranking.seed, scores, ranking.passes + one_run.passes)
 
 
 def rank_short(plan: Plan, seed: int, one_run: Run) -> Ranking:

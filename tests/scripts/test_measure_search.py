@@ -3,7 +3,7 @@
 import pytest
 
 import measure_search
-from measure_search import Ranking, Run, Truth, judge, rank_by_curves, try_strategies
+from measure_search import Ranking, Run, Truth, judge, rank_by_curves, rank_finalists, try_strategies
 
 F1 = {("00", 1): 50.0, ("00", 2): 54.0, ("01", 1): 60.0, ("01", 2): 50.0, ("11", 1): 40.0, ("11", 2): 44.0}
 
@@ -59,17 +59,24 @@ def test_the_runs_of_a_seed_rank_at_their_end_and_on_the_way(truth, one_run):
     assert early.cost == pytest.approx((3 * (150 + 20) + 360) / 360)
 
 
+def test_a_larger_budget_chooses_by_the_own_runs_of_the_best_two(truth, one_run):
+    found = rank_finalists(Ranking("shared", 2, {"00": 2.0, "01": 3.0, "11": 1.0}, passes=540.0), truth, one_run)
+    assert (found.strategy, found.scores) == ("shared, budget 3", {"00": 54.0, "01": 50.0})
+    verdict = judge(found, truth, one_run)
+    assert (verdict.chosen, verdict.validation_regret, verdict.cost) == ("00", 3.0, pytest.approx(540 / 360 + 2))
+
+
 def test_what_is_known_is_told_before_the_next_run_begins(truth, one_run, monkeypatch):
     begun = []
 
     def rank_shared(plan, patterns, divisor, seed, one_run):
         begun.append((patterns, divisor))
-        return Ranking("shared", seed, {}, 0.0)
+        return Ranking("shared", seed, {"00": 1.0}, 0.0)
 
     monkeypatch.setattr(measure_search, "rank_shared", rank_shared)
     shared = [("nested", 4), ("nested", 1), ("all", 4), ("all", 1)]
     rankings = try_strategies({"nested": None, "all": None}, truth, 1, one_run, shared, short=False)
     assert [next(rankings).strategy, next(rankings).strategy, begun] == ["one seed", "epoch 1 of 2", []]
     assert [next(rankings).strategy, begun] == ["shared", [("nested", 4)]]
-    assert [ranking.strategy for ranking in rankings] == ["shared"] * 3
+    assert [ranking.strategy for ranking in rankings][::2] == ["shared, budget 3"] * 4
     assert begun == shared
