@@ -3,7 +3,8 @@
     python scripts/compare_searches.py stories260k-chunking stories260k-ner ...
 
 Of each name it reads benchmarks/results/patterns-NAME.json, by scripts/save_sweep.py, and search-NAME.json, by
-scripts/measure_search.py. Told is the regret on validation and on test, as there: F1, means over seeds.
+scripts/measure_search.py. Told is the regret on validation and on test, as there: F1, means over seeds; last that of a
+pattern drawn at random, and in the last column the mean of all names.
 """
 
 import argparse

@@ -35,6 +35,7 @@ from decausal.sweep.shared_run import read_scores, share_adapter
 from decausal.tagging.arguments import as_flags, parse_recipe
 from decausal.tagging.results import environment
 
+_FEWEST_RANKED = 3
 GROUPS, NESTED = "groups:4", "suffixes:4"
 Scores = dict[str, float]
 
@@ -117,7 +118,7 @@ class Verdict:
     strategy: str
     seed: int
     chosen: str
-    rank_correlation: float
+    rank_correlation: float | None  # of two patterns none: it could be 1 or -1 alone
     validation_regret: float
     test_regret: float
     cost: float
@@ -232,12 +233,12 @@ def judge(ranking: Ranking, truth: Truth, one_run: Run) -> Verdict:
     chosen = max(ranking.scores, key=ranking.scores.__getitem__)
     best = max(validation, key=validation.__getitem__)
     patterns = sorted(ranking.scores)
-    correlation = spearmanr([ranking.scores[name] for name in patterns], [validation[name] for name in patterns])
+    found = spearmanr([ranking.scores[name] for name in patterns], [validation[name] for name in patterns])
     return Verdict(
         ranking.strategy,
         ranking.seed,
         chosen,
-        float(correlation.statistic),
+        float(found.statistic) if len(patterns) >= _FEWEST_RANKED else None,
         validation[best] - validation[chosen],
         test[best] - test[chosen],
         (ranking.passes + one_run.passes) / one_run.passes,
@@ -246,9 +247,10 @@ def judge(ranking: Ranking, truth: Truth, one_run: Run) -> Verdict:
 
 
 def describe(verdict: Verdict) -> str:
+    correlation = "" if verdict.rank_correlation is None else f"rank correlation {verdict.rank_correlation:.2f}, "
     return (
         f"{verdict.strategy}, seed {verdict.seed}: {verdict.chosen}, regret {verdict.validation_regret:.2f} (test "
-        f"{verdict.test_regret:.2f}), rank correlation {verdict.rank_correlation:.2f}, cost {verdict.cost:.1f} runs"
+        f"{verdict.test_regret:.2f}), {correlation}cost {verdict.cost:.1f} runs"
     )
 
 

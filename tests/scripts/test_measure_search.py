@@ -49,7 +49,7 @@ def test_regret_is_what_the_chosen_pattern_lacks_to_the_best_mean(truth, one_run
 
 def test_a_ranking_of_some_patterns_is_held_against_all(truth, one_run):
     verdict = judge(Ranking("made up", 1, {"00": 1.0, "11": 2.0}, passes=0.0), truth, one_run)
-    assert (verdict.chosen, verdict.validation_regret, verdict.rank_correlation) == ("11", 13.0, pytest.approx(-1.0))
+    assert (verdict.chosen, verdict.validation_regret, verdict.rank_correlation) == ("11", 13.0, None)
 
 
 def test_the_runs_of_a_seed_rank_at_their_end_and_on_the_way(truth, one_run):

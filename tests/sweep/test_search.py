@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 from decausal.cli import app
 from decausal.sweep import shared_run
 from decausal.sweep.outcome import Outcome, Setting
+from decausal.sweep.prepare import Plan
 from decausal.sweep.run import RunFailedError, Runner
 from decausal.sweep.search import run_search
+from decausal.sweep.shared_run import share_adapter
 from decausal.tagging.patterns import parse_patterns
 from sweep_parts import outcome
 from waiting import wait_for
@@ -133,7 +135,15 @@ def test_scores_of_many_patterns_take_as_many_sentences_as_the_evaluations_of_a_
 ):
     monkeypatch.setattr(shared_run, "_FEWEST_SENTENCES", 10)
     run_search([recipe(num_train_epochs=2)], patterns="groups:2", console=console)
-    assert flags(launches.begun[0][1])["--max_eval_samples"] == str((2 + 1) * 33 // (4 + 1))
+    found = flags(launches.begun[0][1])["--max_eval_samples"]
+    assert found == "19"  # a fifth of three evaluations of 33: for four patterns, and in the end
+
+
+@pytest.mark.parametrize(("available", "scored"), [(3000, 1800), (600, 500), (304, 304)])
+def test_five_hundred_sentences_are_scored_if_there_are_as_many(recipe, available, scored):
+    plan = Plan.of([recipe(num_train_epochs=2)], "groups:2")
+    plan = replace(plan, num_sentences={**plan.num_sentences, "validation": available})
+    assert flags(share_adapter(plan, "groups:2").overrides)["--max_eval_samples"] == str(scored)
 
 
 @pytest.mark.parametrize(

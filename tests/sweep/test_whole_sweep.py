@@ -50,7 +50,7 @@ def test_a_sweep_that_is_stopped_saves_its_run_and_the_same_command_goes_on(reci
     wait_for(lambda: list(output.glob("trials/*/checkpoint-*/trainer_state.json")))
     worker.send_signal(number)
     shown, errors = worker.communicate(timeout=60)
-    assert "stopping: the run saves a checkpoint first" in shown
+    assert "stopping; the run saves a checkpoint first" in shown
     assert "stopped; the same command goes on" in errors
     assert worker.returncode == 130
     study = open_study(f"sqlite:///{output / 'study.db'}", "ner", create=False)

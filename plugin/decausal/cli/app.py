@@ -1,5 +1,6 @@
 """The command itself: its name, its version, and what becomes of errors."""
 
+import logging
 import warnings
 from typing import Annotated
 
@@ -51,6 +52,8 @@ def quiet() -> None:
     """Leave the screen to the results: no bars, reports or deprecations of loading, and a warning is one line."""
     from transformers.utils import logging as transformers_logging
 
+    # bitsandbytes 0.50 asks for a package `kernels` on some CPUs, in every process that imports PEFT.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.showwarning = lambda message, *_, **__: typer.echo(f"warning: {message}", err=True)
     transformers_logging.disable_progress_bar()

@@ -123,7 +123,7 @@ def report(
     if storage is None and not (directory / STUDY_FILE).is_file():
         raise ValueError(f"{directory} holds no {STUDY_FILE}: give the output_dir of a sweep, or its --storage.")
     url, name = storage or f"sqlite:///{directory / STUDY_FILE}", study or directory.name
-    if storage is study is None and len(names := study_names(url)) == 1:
+    if storage is None and study is None and len(names := study_names(url)) == 1:
         (name,) = names  # the directory may have another name now
     found = open_study(url, name, create=False)
     outcomes = outcomes_of(found)

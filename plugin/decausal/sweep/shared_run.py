@@ -14,8 +14,7 @@ from decausal.tagging.base import read_config
 from decausal.tagging.results import RESULTS
 
 _DIVISOR = 4
-_FEWEST_SENTENCES = 500
-"""On fewer, patterns that differ by three F1 may look the same."""
+_FEWEST_SENTENCES = 500  # on 121, two patterns were alike that differ by 2.3 F1 on all 304 of their data
 
 
 def share_adapter(plan: Plan, patterns: str, divisor: int = _DIVISOR) -> Runner:
@@ -23,8 +22,8 @@ def share_adapter(plan: Plan, patterns: str, divisor: int = _DIVISOR) -> Runner:
 
     It trains on as many sentences as the recipe does, in smaller batches: every pattern is to have many steps. The
     learning rate falls with the square root of the batch; all else is as in the recipe. There are no evaluations on the
-    way: what they would take goes into the scores of the patterns, on the first validation sentences, of which some are
-    always taken.
+    way: what they would take goes into the scores of the patterns, on the first validation sentences, at least 500 if
+    there are as many.
 
     Args:
         plan: of the patterns that share the adapter.
@@ -44,7 +43,8 @@ def share_adapter(plan: Plan, patterns: str, divisor: int = _DIVISOR) -> Runner:
     part = batch / training.per_device_train_batch_size / fewer
     evaluations = max(1, round(training.num_train_epochs)) if training.eval_strategy == "epoch" else 1
     available = plan.num_sentences["validation"]
-    affordable = (evaluations + 1) * available // (len(plan.space.patterns) + 1)  # one more, at the end, in any run
+    # Every run tags them once more in the end: an ordinary one after its evaluations, this one after its patterns.
+    affordable = (evaluations + 1) * available // (len(plan.space.patterns) + 1)
     layers = {layer for pattern in plan.space.patterns for layer in LayerPattern(pattern).layers(plan.num_layers)}
     fields: dict[str, Any] = {
         "unmask": ",".join(f"{layer}-{layer}" for layer in sorted(layers)),

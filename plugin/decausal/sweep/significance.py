@@ -43,7 +43,7 @@ def num_resamples(num_comparisons: int) -> int:
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
-    """Spearman's ρ of two lists, and its p-value, two-sided; of few values over all orders, which is exact.
+    """Spearman's ρ of two lists, and its p-value, two-sided: of few values over all orders, twice the smaller tail.
 
     Args:
         first: three values or more, not all the same.

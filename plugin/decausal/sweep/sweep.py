@@ -6,6 +6,7 @@ import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,8 +94,8 @@ def run_sweep(
     worker = Worker(study, plan.space, plan.runner, f"{socket.gethostname()}:{os.getpid()}", num_trials)
     try:
         plan.check(study)
-        with Screen(study, settings[: num_trials or None], console) as screen, _stopping(worker, console):
-            worker.notice = screen.notice
+        with Screen(study, settings[: num_trials or None], console) as screen, _stopping(worker):
+            worker.notice, worker.say = screen.notice, partial(console.print, highlight=False)
             worker.work(retry_failed=retry_failed)
         failures = failures_of(study)
         print_standing(outcomes_of(study), failures, console)
@@ -118,14 +119,12 @@ def _sampler(num_trials: int | None) -> optuna.samplers.BaseSampler:
 
 
 @contextmanager
-def _stopping(worker: Worker, console: Console) -> Iterator[None]:
+def _stopping(worker: Worker) -> Iterator[None]:
     """SIGINT and SIGTERM let the run save a checkpoint; a second SIGINT does not wait for that."""
 
     def stop(number: int, _: Any) -> None:
         if worker.stopping and number == signal.SIGINT:
             raise KeyboardInterrupt
-        if not worker.stopping:
-            console.print("stopping: the run saves a checkpoint first; Ctrl-C again does not wait for it")
         worker.stopping = True
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -56,6 +56,7 @@ class Worker:
         name: tells this worker from others.
         num_trials: how many settings a sampler draws; None where all are run.
         notice: is called whenever something may have changed, with what this worker runs.
+        say: is given what is to be told at once.
         stopping: set to have the run save a checkpoint and `work` return.
     """
 
@@ -65,6 +66,7 @@ class Worker:
     name: str
     num_trials: int | None = None
     notice: Callable[[Setting | None, Evaluations], None] = lambda setting, evaluations: None
+    say: Callable[[str], None] = lambda text: None
     stopping: bool = False
     _retry_failed: bool = False
     _next_beat: float = 0.0
@@ -140,6 +142,8 @@ class Worker:
         def watch(evaluations: Evaluations) -> None:
             nonlocal told
             if self.stopping:
+                with suppress(OSError):  # nobody may be looking any more
+                    self.say("stopping; the run saves a checkpoint first, for which a second Ctrl-C does not wait")
                 raise StoppedError
             with suppress(StorageInternalError):  # no run is ended because its database is away for a while
                 self._beat(trial)

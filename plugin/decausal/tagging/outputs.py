@@ -260,8 +260,8 @@ def writing(directory: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:  # torch.save raises a RuntimeError on a full disk
         free = shutil.disk_usage(next(place for place in (directory, *directory.parents) if place.exists())).free
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise OSError(
-            f"{directory} could not be written ({reason}; {free / 2**20:,.0f} MiB are free there). Once it can be, the "
+            f"{directory} could not be written ({reason}; {free / 2**20:,.0f} MiB are free there). Mend that; then the "
             f"same command with --resume_from_checkpoint true goes on from the last whole checkpoint, if there is one."
         ) from error
