@@ -159,7 +159,7 @@ def test_spearman_and_regret_are_told(page, outcome):
         outcome("1111", validation={"f1": 71.0}, test={"f1": 70.0}),
     ]
     found = text(page(runs))
-    assert "Spearman's ρ = 0.50 (p = 0.667, 3 patterns)" in found
+    assert "Spearman's ρ = 0.50 (p = 1.000, 3 patterns)" in found
     assert "The best on test is 0011: choosing on validation costs 2.50 points of test F1, the regret." in found
 
 
