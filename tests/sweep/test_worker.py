@@ -89,6 +89,19 @@ def test_a_run_that_fails_again_is_not_run_for_ever(study, make_runs):
     assert len(runs.begun) == 6
 
 
+def test_a_run_that_is_stopped_is_said_to_save_even_where_nobody_listens(study, make_runs):
+    def say(text):
+        said.append(text)
+        raise BrokenPipeError
+
+    said = []
+    runs = make_runs(f1=lambda setting: setattr(worker, "stopping", True) or 50.0)
+    worker = Worker(study, SPACE, runs, "here", say=say)
+    worker.work()
+    assert said == ["stopping; the run saves a checkpoint first, for which a second Ctrl-C does not wait"]
+    assert kinds(study) == {"interrupted": 1, "waiting": 5}
+
+
 def test_a_run_that_is_stopped_is_taken_up_again(study, make_runs):
     runs = make_runs()
     worker = Worker(study, SPACE, runs, "here")
