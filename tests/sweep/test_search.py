@@ -19,6 +19,7 @@ from decausal.sweep.prepare import Plan
 from decausal.sweep.run import RunFailedError, Runner
 from decausal.sweep.search import run_search
 from decausal.sweep.shared_run import share_adapter
+from decausal.tagging.arguments import parse_recipe
 from decausal.tagging.patterns import parse_patterns
 from sweep_parts import outcome
 from waiting import wait_for
@@ -89,10 +90,12 @@ def test_of_several_finalists_the_best_on_validation_data_wins(recipe, launches,
     assert saved["candidates"][0]["alone"]["validation"]["f1"] == 70.0
 
 
-def test_the_patterns_are_shown_with_what_each_has_come_to(recipe, launches, console, tmp_path):
+def test_what_runs_is_told_and_the_patterns_are_shown_with_what_each_has_come_to(recipe, launches, console, tmp_path):
     run_search([recipe()], patterns="groups:2", console=console)
     console.file.flush()
-    head, *rows = (line.split() for line in (tmp_path / "screen").read_text().splitlines())
+    shared, alone, head, *rows = (line.split() for line in (tmp_path / "screen").read_text().splitlines())
+    assert shared[:6] == ["one", "adapter", "for", "4", "patterns;", "log:"]
+    assert alone[:5] == ["01", "on", "its", "own;", "log:"]
     assert head == ["pattern", "unmasked", "layers", "shared", "F1", "validation", "F1", "test", "F1"]
     assert rows[0] == ["01", "2-3", "50.00", "60.00", "60.00"]
     assert rows[1] == ["11", "0-3", "40.00"]
@@ -161,6 +164,13 @@ def test_the_shared_run_takes_smaller_batches(recipe, launches, console, batch, 
 def test_the_shared_run_trains_on_as_many_sentences_where_the_recipe_counts_steps(recipe, launches, console):
     run_search([recipe(max_steps=6)], patterns="groups:2", console=console)
     assert flags(launches.begun[0][1])["--max_steps"] == "24"
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(3, 6), (0.25, 0.25), (0, 0)])
+def test_steps_of_warmup_become_as_many_sentences_and_a_share_stays_one(recipe, given, wanted):
+    path = recipe(per_device_train_batch_size=2, warmup_steps=given)
+    _, _, training = parse_recipe([path, *share_adapter(Plan.of([path], "groups:2"), "groups:2", 2).overrides])
+    assert training.warmup_steps == wanted
 
 
 def test_of_patterns_with_the_same_f1_that_with_the_smaller_loss_is_tried(recipe, launches, console):

@@ -8,6 +8,7 @@ import typer
 ANY_FIELDS = {"allow_extra_args": True, "ignore_unknown_options": True}
 """For a command that hands `--field value` on to a recipe, or all that follows to another command."""
 
+Recipe = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A recipe, YAML.")]
 Launch = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A file of accelerate config.")]
 Columns = Annotated[str | None, typer.Option(help='Word and tag column, such as "0,-1", or keys of JSON lines.')]
 Separator = Annotated[str | None, typer.Option(help="What divides columns, if not tabs or blanks.")]

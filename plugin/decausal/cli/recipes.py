@@ -11,7 +11,7 @@ import typer
 
 from decausal._show import print_bench, print_plan
 from decausal.cli.app import app, quiet
-from decausal.cli.options import ANY_FIELDS, Launch
+from decausal.cli.options import ANY_FIELDS, Launch, Recipe
 
 _FEWEST_REPETITIONS = 3
 
@@ -19,7 +19,7 @@ _FEWEST_REPETITIONS = 3
 @app.command(context_settings=ANY_FIELDS)
 def train(
     context: typer.Context,
-    recipe: Path,
+    recipe: Recipe,
     launch: Launch = None,
 ) -> None:
     """Train a tagger as a recipe says.
@@ -40,7 +40,7 @@ def train(
 @app.command(context_settings=ANY_FIELDS)
 def plan(
     context: typer.Context,
-    recipe: Path,
+    recipe: Recipe,
     launch: Launch = None,
     num_processes: Annotated[
         int | None,
@@ -66,7 +66,7 @@ def plan(
 @app.command(context_settings=ANY_FIELDS)
 def bench(
     context: typer.Context,
-    recipe: Path,
+    recipe: Recipe,
     seconds: Annotated[
         float,
         typer.Option(min=1, help="How long it may take, about; three repetitions are made anyway."),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from decausal.cli.app import app, quiet
-from decausal.cli.options import ANY_FIELDS, Launch
+from decausal.cli.options import ANY_FIELDS, Launch, Recipe
 
 Patterns = Annotated[
     str,
@@ -20,7 +20,7 @@ Patterns = Annotated[
 @app.command(context_settings=ANY_FIELDS)
 def search(
     context: typer.Context,
-    recipe: Path,
+    recipe: Recipe,
     patterns: Patterns = "suffixes:4",
     budget: Annotated[
         int, typer.Option(min=2, help="Runs to pay for: one for all patterns, the others for the best of them.")
@@ -49,7 +49,7 @@ def search(
 @app.command(context_settings=ANY_FIELDS)
 def sweep(
     context: typer.Context,
-    recipe: Path,
+    recipe: Recipe,
     patterns: Patterns = "groups:4",
     seeds: Annotated[str | None, typer.Option(help='Such as "120,121,122"; by default the one of the recipe.')] = None,
     axis: Annotated[

@@ -81,7 +81,7 @@ def run_search(
     runner, setting = share_adapter(plan, patterns), {"seed": plan.space.seeds[0]}
     plan.check_directory()
     with _terminating_like_an_interrupt():
-        with console.status(f"one adapter for {len(plan.space.patterns)} patterns; log: {runner.log_of(setting)}"):
+        with _showing(f"one adapter for {len(plan.space.patterns)} patterns; log: {runner.log_of(setting)}", console):
             runner.run(setting)
         scores = read_scores(runner, setting)
         if tuple(scores) != plan.space.patterns:
@@ -118,7 +118,7 @@ def _try_alone(plan: Plan, pattern: str, shared: dict[str, float], console: Cons
     output = plan.runner.output_of(setting)
     if not run and not (output / RESULTS).is_file():
         return candidate
-    with console.status(f"{pattern} on its own; log: {plan.runner.log_of(setting)}"):
+    with _showing(f"{pattern} on its own; log: {plan.runner.log_of(setting)}", console):
         outcome = plan.runner.run(setting)
     return Candidate(pattern, candidate.layers, shared, outcome.scores, str(output))
 
@@ -129,6 +129,15 @@ def _save(found: Sequence[Candidate], setting: dict[str, Any], path: Path) -> No
     with writing(path.parent):
         fresh.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         fresh.replace(path)
+
+
+@contextmanager
+def _showing(what: str, console: Console) -> Iterator[None]:
+    """What runs, with a spinner; where there is no terminal, as a line."""
+    if not console.is_terminal:
+        console.print(what, markup=False, highlight=False, soft_wrap=True)
+    with console.status(what):
+        yield
 
 
 @contextmanager

@@ -57,8 +57,9 @@ def share_adapter(plan: Plan, patterns: str, divisor: int = _DIVISOR) -> Runner:
         "max_eval_samples": min(available, max(affordable, _FEWEST_SENTENCES)),
         "max_test_samples": 1,
     }
-    if training.max_steps > 0:
-        fields["max_steps"] = round(training.max_steps / part)
+    for name in ("max_steps", "warmup_steps"):
+        if (steps := getattr(training, name)) >= 1:  # below, a share of all steps, or none given
+            fields[name] = round(steps / part)
     flags = as_flags(fields)
     parse_recipe([*recipe, *flags])  # what does not fit is better known at once
     return replace(plan.runner, overrides=(*plan.runner.overrides, *flags), directory=plan.runner.directory / "shared")
