@@ -7,8 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
-from decausal.sweep.prepare import STUDY_FILE
-from decausal.sweep.storage import open_study
+from decausal.sweep.storage import locate_study, open_study
 from decausal.sweep.trials import failures_of, outcomes_of
 from decausal.tagging.results import RESULTS, environment
 
@@ -20,7 +19,7 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     arguments = parser.parse_args()
     directory: Path = arguments.directory
-    study = open_study(f"sqlite:///{directory / STUDY_FILE}", directory.name, create=False)
+    study = open_study(*locate_study(directory), create=False)
     runs = []
     for outcome in outcomes_of(study):
         run = outcome.to_dict()

@@ -14,8 +14,7 @@ from scipy import stats
 from decausal._pattern import LayerPattern, format_layers
 from decausal.sweep.analysis import Analysis, analyse
 from decausal.sweep.grouping import SPLITS, Group, group
-from decausal.sweep.prepare import STUDY_FILE
-from decausal.sweep.storage import open_study
+from decausal.sweep.storage import STUDY_FILE, locate_study, open_study
 from decausal.sweep.tables import as_latex, tabulate_nested
 from decausal.sweep.trials import outcomes_of
 from decausal.tagging.data import read_sentences
@@ -100,7 +99,7 @@ def analyses(reproduction: Reproduction) -> Iterator[tuple[str, str, Analysis]]:
     for name, task in reproduction.sweeps():
         directory = reproduction.directory(name, task)
         if (directory / STUDY_FILE).is_file():
-            study = open_study(f"sqlite:///{directory / STUDY_FILE}", directory.name, create=False)
+            study = open_study(*locate_study(directory), create=False)
             for runs in group(outcomes_of(study)):
                 yield name, task, analyse(runs)
 

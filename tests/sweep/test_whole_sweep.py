@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import optuna
 import pytest
 from rich.console import Console
 
@@ -35,6 +36,9 @@ def test_a_sweep_shows_what_it_has_run_and_what_failed(recipe, tmp_path, console
     assert sorted(path.name for path in output.iterdir()) == [
         "logs", "study.db", "study.lock", "sweep.json", "trials",
     ]  # fmt: skip
+    moved = output.rename(tmp_path / "moved")
+    assert not run_sweep([path, "--output_dir", str(moved)], **settings)
+    assert optuna.get_all_study_names(f"sqlite:///{moved / 'study.db'}") == ["ner"]
 
 
 @pytest.mark.long  # in the gate test_search.py stops a run in the same way

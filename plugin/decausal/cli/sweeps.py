@@ -115,17 +115,13 @@ def report(
 ) -> None:
     """Write what a sweep has found: a page, report.html, and its tables as CSV and LaTeX, into a folder report."""
     quiet()
-    from decausal.sweep.prepare import STUDY_FILE
     from decausal.sweep.report import write_report
-    from decausal.sweep.storage import open_study, study_names
+    from decausal.sweep.storage import STUDY_FILE, locate_study, open_study
     from decausal.sweep.trials import failures_of, outcomes_of
 
     if storage is None and not (directory / STUDY_FILE).is_file():
         raise ValueError(f"{directory} holds no {STUDY_FILE}: give the output_dir of a sweep, or its --storage.")
-    url, name = storage or f"sqlite:///{directory / STUDY_FILE}", study or directory.name
-    if storage is None and study is None and len(names := study_names(url)) == 1:
-        (name,) = names  # the directory may have another name now
-    found = open_study(url, name, create=False)
+    found = open_study(*locate_study(directory, storage, study), create=False)
     outcomes = outcomes_of(found)
     if not outcomes:
         raise ValueError(f"study={found.study_name!r}: no run of it has ended yet.")

@@ -21,7 +21,7 @@ from decausal.tagging.outputs import as_json, depends_on, hash_sentences, writin
 from decausal.tagging.patterns import parse_patterns
 from decausal.tagging.splits import Corpus
 
-STUDY_FILE, COMMON_FILE = "study.db", "sweep.json"
+COMMON_FILE = "sweep.json"
 _OF_TRAINING = (
     "num_train_epochs",
     "max_steps",

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from pathlib import Path
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
@@ -9,6 +10,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+STUDY_FILE = "study.db"
 HEARTBEAT_SECONDS = 10
 HEARTBEATS_MISSED = 6
 """After so many a worker is taken for dead."""
@@ -63,13 +65,23 @@ def open_study(
     raise ValueError(f"study={name!r} can neither be made nor opened in {without_password(storage)}.")
 
 
-def study_names(storage: str) -> list[str]:
-    """The studies of a database.
+def locate_study(directory: Path, storage: str | None = None, name: str | None = None) -> tuple[str, str]:
+    """The database of a sweep, as a URL, and the name of its study there.
+
+    Args:
+        directory: the `output_dir` of the sweep.
+        storage: its database; by default a file in the directory.
+        name: by default that of the directory, or of the only study in its file: the directory may have been renamed.
 
     Raises:
-        ValueError: it cannot be reached.
+        ValueError: the file cannot be read.
     """
-    return optuna.get_all_study_names(_open_storage(storage, HEARTBEAT_SECONDS))
+    path = directory / STUDY_FILE
+    url = storage or f"sqlite:///{path}"
+    if storage is None and name is None and path.is_file():
+        names = optuna.get_all_study_names(_open_storage(url, HEARTBEAT_SECONDS))
+        name = names[0] if len(names) == 1 else None
+    return url, name or directory.name
 
 
 def without_password(url: str) -> str:

@@ -14,9 +14,9 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from rich.console import Console
 
-from decausal.sweep.prepare import STUDY_FILE, Plan
+from decausal.sweep.prepare import Plan
 from decausal.sweep.show import Screen, print_standing
-from decausal.sweep.storage import HEARTBEAT_SECONDS, open_study, without_password
+from decausal.sweep.storage import HEARTBEAT_SECONDS, locate_study, open_study, without_password
 from decausal.sweep.trials import failures_of, kind_of, last_trials, outcomes_of
 from decausal.sweep.worker import Worker
 
@@ -81,10 +81,10 @@ def run_sweep(
     )  # fmt: skip
     directory = plan.runner.directory
     directory.mkdir(parents=True, exist_ok=True)
-    storage = storage or f"sqlite:///{directory / STUDY_FILE}"
+    storage, name = locate_study(directory, storage, name)
     study = open_study(
         storage,
-        name or directory.name,
+        name,
         sampler=_sampler(num_trials),
         pruner=_PRUNERS[pruner](),
         heartbeat_seconds=heartbeat_seconds,
