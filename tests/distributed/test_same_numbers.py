@@ -34,8 +34,11 @@ def variants(strategy: str, runs: list[tuple[str, str]]) -> list[tuple[str, dict
     """Names and fields of all that is trained under a strategy."""
     found = []
     for method, pattern in runs:
-        shared = "two processes" if method == "LoRA" else "two processes, the other way round"
-        for layout in LAYOUTS["one process" if strategy == "one process" else shared]:
+        crossed = "two processes" if method == "LoRA" else "two processes, the other way round"
+        layouts = LAYOUTS["one process" if strategy == "one process" else crossed]
+        if pattern == "shared" and strategy != "one process":  # a step's pattern is that of its number alone
+            layouts = layouts[1:]
+        for layout in layouts:
             checkpointing, _, sizes = layout.partition(" ")
             batch, steps = map(int, sizes.split("x"))
             fields = {"gradient_checkpointing": checkpointing != "plain", **QUANTISED[method]}
