@@ -19,6 +19,7 @@ of processes are left out. Stopped, it goes on.
 import argparse
 import json
 import math
+import signal
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -266,4 +267,5 @@ def save(path: Path, sweep: Path, truth: Truth, verdicts: list[Verdict]) -> None
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what it has started must not outlive it
     main()
