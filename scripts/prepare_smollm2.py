@@ -64,15 +64,7 @@ def fetch_model(directory: Path, source: str) -> str:
 
 def convert_gguf(gguf_file: Path, directory: Path) -> None:
     """Save the model and tokenizer of a GGUF file in `directory`, the weights in bfloat16."""
-    quantized = AutoModelForCausalLM.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name, dtype=torch.float32)
-    # A model read from GGUF keeps its quantizer, with which it can be neither trained nor saved: copy the weights.
-    settings = quantized.config.to_dict()
-    for key in ("quantization_config", "_name_or_path"):
-        settings.pop(key, None)
-    model = type(quantized)(type(quantized.config).from_dict(settings))
-    model.load_state_dict(quantized.state_dict())
-    model.to(torch.bfloat16).save_pretrained(directory)
-
+    model = save_weights(gguf_file, directory)
     tokenizer = AutoTokenizer.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)
     # GGUF names a pre-tokenizer ("smollm") and transformers takes plain ByteLevel for each name.
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -82,6 +74,19 @@ def convert_gguf(gguf_file: Path, directory: Path) -> None:
         setattr(tokenizer, name, token)
     tokenizer.model_max_length = model.config.max_position_embeddings
     tokenizer.save_pretrained(directory)
+
+
+def save_weights(gguf_file: Path, directory: Path) -> PreTrainedModel:
+    """Save the model of a GGUF file in `directory`, its weights in bfloat16; return it."""
+    quantized = AutoModelForCausalLM.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name, dtype=torch.float32)
+    # A model read from GGUF keeps its quantizer, with which it can be neither trained nor saved: copy the weights.
+    settings = quantized.config.to_dict()
+    for key in ("quantization_config", "_name_or_path"):
+        settings.pop(key, None)
+    model = type(quantized)(type(quantized.config).from_dict(settings))
+    model.load_state_dict(quantized.state_dict())
+    model.to(torch.bfloat16).save_pretrained(directory)
+    return model
 
 
 def perplexity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str) -> float:
