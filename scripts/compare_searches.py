@@ -3,8 +3,9 @@
     python scripts/compare_searches.py stories260k-chunking stories260k-ner ...
 
 Of each name it reads benchmarks/results/patterns-NAME.json, by scripts/save_sweep.py, and search-NAME.json, by
-scripts/measure_search.py. Told is the regret on validation and on test, as there: F1, means over seeds; last that of a
-pattern drawn at random, and in the last column the mean of all names.
+scripts/measure_search.py. Told is the regret on validation and on test, as there: F1, means over seeds; then that of a
+pattern drawn at random, and in the last column the mean of all names. Last, of both splits, what seeds leave open: the
+standard error of the difference between two patterns, and the p-value of all their differences if none is better.
 """
 
 import argparse
@@ -30,20 +31,25 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("names", nargs="+")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
-    columns = [
-        regrets(*(json.loads((options.results / f"{kind}-{name}.json").read_text()) for kind in ("patterns", "search")))
-        for name in options.names
-    ]
+    truths = [Truth(read(options.results / f"patterns-{name}.json")["runs"]) for name in options.names]
+    searches = [read(options.results / f"search-{name}.json") for name in options.names]
+    columns = [regrets(*pair) for pair in zip(truths, searches, strict=True)]
     table = Table("", *options.names, "mean")
     for strategy in columns[0]:
         found = [column[strategy] for column in columns]
         table.add_row(strategy, *map(describe, found), describe((mean(x for x, _ in found), mean(x for _, x in found))))
+    for title, measure in {"standard error": Truth.standard_error, "p if none is better": Truth.p_of_equality}.items():
+        table.add_row(title, *(describe((measure(truth, "validation"), measure(truth, "test"))) for truth in truths))
     Console(width=200).print(table)
 
 
-def regrets(sweep: dict[str, Any], search: dict[str, Any]) -> dict[str, Regret]:
+def read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def regrets(truth: Truth, search: dict[str, Any]) -> dict[str, Regret]:
     """Of each strategy, of always taking one pattern, and of one at random: what it loses on validation and test."""
-    truth = Truth(sweep["runs"])
     validation, test = truth.mean_f1("validation"), truth.mean_f1("test")
     best = max(validation, key=validation.__getitem__)
     found: dict[str, Regret] = {}
@@ -59,8 +65,8 @@ def regrets(sweep: dict[str, Any], search: dict[str, Any]) -> dict[str, Regret]:
     return found
 
 
-def describe(regret: Regret) -> str:
-    return f"{regret[0]:.2f}, {regret[1]:.2f}"
+def describe(pair: tuple[float | None, float | None]) -> str:
+    return ", ".join("-" if value is None else f"{value:.2f}" for value in pair)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,9 @@ from pathlib import Path
 from statistics import mean, stdev, variance
 from typing import Any
 
+import pandas as pd
 from scipy.stats import spearmanr
+from statsmodels.stats.anova import AnovaRM
 
 from decausal.sweep.prepare import Plan
 from decausal.sweep.run import Runner
@@ -71,13 +73,20 @@ class Truth:
         """The standard deviation of a pattern's validation F1 over seeds, on average over patterns."""
         return mean(map(stdev, self.f1("validation").values())) if len(self.seeds) > 1 else None
 
-    def standard_error(self) -> float | None:
-        """Of the difference between two patterns' mean validation F1, seed by seed; the root mean square of pairs."""
+    def standard_error(self, split: str = "validation") -> float | None:
+        """Of the difference between two patterns' mean F1, seed by seed; the root mean square of pairs."""
         if len(self.seeds) < 2:
             return None
-        pairs = combinations(self.f1("validation").values(), 2)
+        pairs = combinations(self.f1(split).values(), 2)
         differences = ([a - b for a, b in zip(*pair, strict=True)] for pair in pairs)
         return math.sqrt(mean(map(variance, differences)) / len(self.seeds))
+
+    def p_of_equality(self, split: str = "validation") -> float | None:
+        """That patterns differ as much or more in F1 if none is better: an analysis of variance, seeds as blocks."""
+        if len(self.seeds) < 2:
+            return None
+        facts = pd.DataFrame({**run["setting"], "f1": run["scores"][split]["f1"]} for run in self.runs)
+        return float(AnovaRM(facts, "f1", "seed", within=["unmask"]).fit().anova_table["Pr > F"].item())
 
 
 @dataclass(frozen=True)
@@ -261,6 +270,7 @@ def save(path: Path, sweep: Path, truth: Truth, verdicts: list[Verdict]) -> None
         "sweep": sweep.name,
         "standard deviation of validation F1 over seeds": truth.noise(),
         "standard error of the difference of two patterns' mean validation F1": truth.standard_error(),
+        "p of the patterns' differences in validation F1 if none is better": truth.p_of_equality(),
         "verdicts": [asdict(verdict) for verdict in verdicts],
     }
     path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -12,8 +12,9 @@ F1 = {"00": 50.0, "01": 56.0, "11": 41.0}
 @pytest.fixture
 def results(tmp_path):
     runs = [
-        {"setting": {"unmask": pattern, "seed": 1}, "scores": {"validation": {"f1": f1}, "test": {"f1": 100 - f1}}}
+        {"setting": {"unmask": pattern, "seed": seed}, "scores": {"validation": {"f1": f1}, "test": {"f1": 100 - f1}}}
         for pattern, f1 in F1.items()
+        for seed in (1, 2)
     ]
     verdicts = [
         {"strategy": strategy, "validation_regret": regret, "test_regret": -regret}
@@ -36,4 +37,6 @@ def test_regret_is_told_of_strategies_of_fixed_patterns_and_of_chance(results, c
         ["always 01", *["0.00, 0.00"] * 3],
         ["always 11", *["15.00, -15.00"] * 3],
         ["at random", *["7.00, -7.00"] * 3],
+        ["standard error", "0.00, 0.00", "0.00, 0.00", ""],
+        ["p if none is better", "0.00, 0.00", "0.00, 0.00", ""],
     ]

@@ -40,6 +40,13 @@ def test_the_error_of_a_difference_is_that_of_pairs_seed_by_seed(truth):
     assert Truth([run for run in truth.runs if run["setting"]["seed"] == 1]).standard_error() is None
 
 
+def test_the_p_of_equality_is_that_of_an_analysis_of_variance_with_seeds_as_blocks(truth):
+    between, within = 185 + 1 / 3, 65 + 1 / 3  # sums of squares, of two degrees of freedom each
+    assert truth.p_of_equality() == pytest.approx(1 / (1 + between / within))
+    assert truth.p_of_equality("test") == pytest.approx(truth.p_of_equality())
+    assert Truth([run for run in truth.runs if run["setting"]["seed"] == 1]).p_of_equality() is None
+
+
 def test_regret_is_what_the_chosen_pattern_lacks_to_the_best_mean(truth, one_run):
     verdict = judge(Ranking("made up", 1, {"00": 3.0, "01": 2.0, "11": 1.0}, passes=180.0), truth, one_run)
     assert (verdict.chosen, verdict.validation_regret, verdict.test_regret) == ("00", 3.0, 3.0)
