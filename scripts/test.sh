@@ -25,4 +25,4 @@ python -m build --wheel --no-isolation >/dev/null
 pip_install --no-deps --force-reinstall dist/decausal-*.whl
 echo "== tests against the wheel"
 export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
-python -m pytest -n 3 --dist worksteal "$@" # on two cores: many tests wait for processes of theirs
+python -m pytest -n 2 --dist worksteal "$@"
