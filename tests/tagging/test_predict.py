@@ -345,9 +345,10 @@ def test_an_audit_that_disagrees_ends_with_status_one(checkpoint, monkeypatch):
     assert "is causal, the pattern says unmasked" in " ".join(result.output.split())
 
 
-def test_a_missing_extra_is_named(monkeypatch, fail):
+def test_a_missing_extra_is_named(monkeypatch, fail, tmp_path):
     monkeypatch.setitem(sys.modules, "accelerate.commands.launch", None)
-    assert "pip install 'decausal[train]'" in fail("train", "recipe.yaml")
+    (tmp_path / "recipe.yaml").touch()
+    assert "pip install 'decausal[train]'" in fail("train", tmp_path / "recipe.yaml")
 
 
 def test_errors_of_the_command_line_are_one_message(tmp_path, fail):
