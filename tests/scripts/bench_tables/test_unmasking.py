@@ -38,6 +38,7 @@ def test_unmasked_layers_are_held_against_the_untouched_model(results_of, monkey
     assert found["results"]["eager, unpadded, untouched"]["ratio"]["all"] == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.long  # most of a minute
 def test_memory_is_measured_with_a_malloc_that_gives_back(recipe, tmp_path):
     path = tmp_path / "memory.json"
     fields = ["--steps", "1", "--repetitions", "1", "--per_device_train_batch_size", "64"]
